@@ -1,0 +1,60 @@
+# One way to do each thing. `make help` lists them.
+PYTHON ?= python3.11
+EXP ?= resnet_bert
+DATA ?=
+DATA_DIR ?=
+RUN ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CONFIGS = --config experiments/$(EXP).yaml $(if $(DATA),--config experiments/data/$(DATA).yaml)
+FOLDER = $(if $(DATA_DIR),--data.root=$(DATA_DIR))
+NEWEST = $(shell ls -dt runs/$(EXP)/*/ 2>/dev/null | head -n 1)
+FROM = $(patsubst %/,%,$(or $(RUN),$(NEWEST)))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train resume validate test eval bench lint clean
+
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo
+	@echo "  EXP=resnet_bert            an experiment: experiments/*.yaml"
+	@echo "  DATA=ptbxl DATA_DIR=DIR    real data, stacked on the experiment: experiments/data/*.yaml"
+	@echo "  RUN=runs/EXP/TIME          a run, for resume, validate and eval (the newest of EXP if left out)"
+	@echo "  ARGS='--model.loss sigmoid'  anything else, passed on"
+
+setup: $(READY) ## Make the virtual environment (the others do it by themselves)
+
+# Remade when the pins change. The stamp comes last: an installation that broke off is not taken for a whole one.
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11, or say which with PYTHON=..."; exit 2; }
+	@echo "Setting up $(VENV) (once; a minute or two)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+train: $(READY) ## Train EXP and evaluate it
+	@$(BIN)/python -m ecgclip fit $(CONFIGS) $(FOLDER) $(ARGS)
+
+resume: $(READY) ## Go on with a RUN that was interrupted
+	@$(BIN)/python -m ecgclip fit --config $(FROM)/config.yaml --ckpt_path $(FROM)/checkpoints/last.ckpt $(ARGS)
+
+validate: $(READY) ## Evaluate the best checkpoint of a RUN on the validation split
+	@$(BIN)/python -m ecgclip validate --config $(FROM)/config.yaml --ckpt_path $(FROM)/checkpoints/best.ckpt $(ARGS)
+
+eval: $(READY) ## Evaluate the best checkpoint of a RUN on the test split
+	@$(BIN)/python -m ecgclip test --config $(FROM)/config.yaml --ckpt_path $(FROM)/checkpoints/best.ckpt $(ARGS)
+
+test: $(READY) ## Run the tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+
+bench: $(READY) ## Measure loading and training speed
+	@$(BIN)/python -m ecgclip bench $(ARGS)
+
+lint: $(READY) ## Check style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+clean: ## Remove the virtual environment and the cache (never runs/)
+	rm -rf $(VENV) cache .pytest_cache .mypy_cache .ruff_cache *.egg-info

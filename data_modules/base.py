@@ -1,0 +1,211 @@
+"""What all data sets share: from a store on disk to batches of ECGs and tokenised Japanese on the device."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from data_modules.captions import Captions
+from data_modules.sampling import Batches, Draw
+from ecgclip.errors import UserError
+from ecgclip.evaluation.few_shot import SupportPlan, choose_support
+from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
+from ecgclip.signals.augment import Augmentation
+from ecgclip.signals.leads import LEADS
+from ecgclip.store import Store
+from ecgclip.towers.tokenizer import japanese_tokenizer
+
+# DESIGN's fixed list for PTB-XL: what a model is asked to read without ever having seen its name.
+PTBXL_UNSEEN = ("STACH", "CLBBB", "LPFB", "RVH", "RAO/RAE", "ILMI", "ALMI", "LMI", "ISCIN", "ISCLA", "INJAL", "INVT", "LVOLT", "PAC")
+MICROVOLT = 1e-3  # mV; the unit of a store
+
+
+class Records(Dataset[dict[str, Any]]):
+    """Batches out of a store: the signals stay int16 until they are on the device.
+
+    Args:
+        store: Opened anew in each worker.
+        states: ``(N, L)`` int8, label states of all records of the store.
+        captions: The texts of training batches; None for evaluation.
+    """
+
+    def __init__(self, store: Store, states: np.ndarray, captions: Captions | None = None) -> None:
+        self.store, self.states, self.captions = store, states, captions
+        missing = store.manifest["missing_leads"]
+        self.lead_mask = np.array([[lead not in leads for lead in LEADS] for leads in missing])
+        self.modifiers = store.manifest["modifiers"].to_numpy()
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        rows = draw.rows
+        batch: dict[str, Any] = {
+            "ecg": torch.from_numpy(self.store.read(rows)),
+            "lead_mask": torch.from_numpy(self.lead_mask[rows]),
+            "labels": torch.from_numpy(self.states[rows]),
+            "record": torch.from_numpy(rows),
+            "epoch": draw.epoch,
+        }
+        if self.captions is not None:
+            batch |= self.captions(self.states[rows], list(self.modifiers[rows]), draw.epoch, draw.step)
+        return batch
+
+
+class ECGDataModule(LightningDataModule):
+    """ECGs of one store with the labels of one catalogue.
+
+    A subclass says where its store comes from: :meth:`build_store`.
+
+    Args:
+        sampling_rate: Hz of the store.
+        catalogue: A built-in catalogue's name, or the path of a YAML.
+        caption: ``label`` or ``joined``, see :class:`data_modules.captions.Captions`.
+        synonyms: Draw synonyms in training.
+        withhold: Ids of labels that no training text may mention; ``ptbxl14`` is the published list. Labels that imply one of them
+            are withheld with it.
+        batch_size: Records per training batch and process.
+        eval_batch_size: The same for evaluation.
+        num_workers: Loader processes. 0 is fastest from a local disk: the memory map is read at memory speed.
+        crop_seconds: Length of a random training crop, and of the windows that evaluation averages over.
+        augmentation: Arguments of :class:`ecgclip.signals.augment.Augmentation` but for the crop.
+        tokenizer: The text tower's; the CLI passes it on.
+        seed: Of the order, the crops, the noise and the synonyms.
+    """
+
+    def __init__(
+        self,
+        sampling_rate: float = 100.0,
+        catalogue: str = "ja98",
+        caption: str = "label",
+        synonyms: bool = True,
+        withhold: list[str] | str | None = None,
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        num_workers: int = 0,
+        crop_seconds: float = 2.5,
+        augmentation: dict[str, Any] | None = None,
+        tokenizer: str = "ecgclip",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.sampling_rate = sampling_rate
+        self.labels = Catalogue.load(catalogue)
+        self.caption, self.synonyms, self.tokenizer = caption, synonyms, tokenizer
+        self.withheld = self._withheld(withhold)
+        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
+        self.crop_seconds, self.seed = crop_seconds, seed
+        try:
+            self.augmentation = Augmentation(crop_seconds=crop_seconds, **(augmentation or {}))
+        except TypeError as error:
+            raise UserError(f"data.augmentation: {str(error).split('.__init__() ')[-1]}") from error
+        self.store: Store
+        self.states: np.ndarray
+        self._support: SupportPlan | None = None
+
+    @property
+    def catalogue(self) -> list[dict[str, Any]]:
+        """The entries of the catalogue, for the model: a checkpoint carries its labels, not a path."""
+        return self.labels.entries()
+
+    def build_store(self) -> Path:
+        """Make the store, or find it made, and return where it is."""
+        raise NotImplementedError
+
+    def prepare_data(self) -> None:
+        self.build_store()
+
+    def setup(self, stage: str | None = None) -> None:
+        if hasattr(self, "store"):
+            return
+        self.store = Store.open(self.build_store())
+        self.states = self.store.labels(self.labels)
+        split = self.store.manifest["split"].to_numpy()
+        self.rows = {name: np.flatnonzero(split == name) for name in ("train", "val", "test")}
+        for name, rows in self.rows.items():
+            if len(rows) == 0:
+                rank_zero_info(f"{name}: no records here, skipped")
+        annotated = (self.states != UNKNOWN).any(0)
+        self.usable = annotated & ~np.isin(self.labels.ids, list(self.withheld))
+        described = (self.states[:, self.usable] == POSITIVE).any(1)
+        self.trainable = self.rows["train"][described[self.rows["train"]]]
+
+    @property
+    def closing_split(self) -> str:
+        """The split that a run is judged on: ``test``, or ``val`` where the test records are not here."""
+        return "test" if len(self.rows["test"]) else "val"
+
+    @property
+    def train_counts(self) -> np.ndarray:
+        """``(L,)`` positives per label in the training split, withheld labels counted as the data has them."""
+        return np.asarray((self.states[self.rows["train"]] == POSITIVE).sum(0))
+
+    def support_plan(self, k_max: int, seeds: int) -> SupportPlan:
+        """Choose the few-shot support records out of the training patients; the second evaluation loader then serves them."""
+        rows = self.rows["train"]
+        patients = self.store.manifest["patient"].to_numpy()
+        self._support = choose_support(torch.from_numpy(self.states[rows]), patients[rows], k_max=k_max, seeds=range(seeds))
+        return self._support
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Batches of random crops and their texts."""
+        if len(self.trainable) == 0:
+            raise UserError(f"{type(self).__name__}: no training record carries a label of the catalogue: check the folds on disk and data.withhold")
+        tokenizer = japanese_tokenizer(self.tokenizer)
+        captions = Captions(
+            self.labels, tokenizer, mode=self.caption, usable=self.usable, synonyms=self.synonyms, seed=self.seed
+        )
+        return self._loader(self.trainable, self.batch_size, captions, self.seed)
+
+    def val_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
+        """The validation records, and the few-shot support where a callback asked for it."""
+        return self._evaluation_loaders("val")
+
+    def test_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
+        """The test records, and the few-shot support where a callback asked for it."""
+        return self._evaluation_loaders("test")
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """The records of the closing split."""
+        return self._loader(self.rows[self.closing_split], self.eval_batch_size)
+
+    def _evaluation_loaders(self, split: str) -> list[DataLoader[dict[str, Any]]]:
+        loaders = [self._loader(self.rows[split], self.eval_batch_size)]
+        if self._support is not None:
+            support = self.rows["train"][np.unique(self._support.indices.numpy())]
+            loaders.append(self._loader(support, self.eval_batch_size))
+        return loaders
+
+    def _loader(
+        self, rows: np.ndarray, batch_size: int, captions: Captions | None = None, seed: int | None = None
+    ) -> DataLoader[dict[str, Any]]:
+        trainer = self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        return DataLoader(
+            Records(self.store, self.states, captions),
+            # A batch is one slice of the memory map, so the sampler yields whole batches and the loader passes them on.
+            sampler=Batches(rows, batch_size, rank=rank, world_size=world_size, seed=seed),
+            batch_size=None,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """On the device: to millivolts, and in training the crop and the augmentation."""
+        ecg: Tensor = batch["ecg"].float() * MICROVOLT
+        if self.trainer is not None and self.trainer.training:
+            ecg, batch["lead_mask"] = self.augmentation(
+                ecg, batch["lead_mask"], batch["record"], self.sampling_rate, seed=self.seed, epoch=int(batch["epoch"])
+            )
+        batch["ecg"] = ecg
+        return batch
+
+    def _withheld(self, withhold: list[str] | str | None) -> frozenset[str]:
+        names = PTBXL_UNSEEN if withhold == "ptbxl14" else tuple([withhold] if isinstance(withhold, str) else withhold or ())
+        for name in names:
+            if name not in self.labels.ids:
+                raise UserError(f"data.withhold: {name!r} is not a label of the catalogue: give ids such as {self.labels.ids[0]!r}, or ptbxl14")
+        return self.labels.with_implying(names)

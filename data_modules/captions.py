@@ -1,0 +1,117 @@
+"""From the labels of a batch to its Japanese texts: which there are, and which ECG each describes."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ecgclip.errors import UserError
+from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
+from ecgclip.labels.captions import joined_caption
+from ecgclip.towers.tokenizer import tokenize_texts
+
+MODES = ("label", "joined")
+
+
+class Captions:
+    """The texts of a training batch.
+
+    Args:
+        catalogue: The labels and their Japanese names.
+        tokenizer: The text tower's.
+        mode: ``label``: every label is a text of its own, and all labels of a record are its positives; the texts of a batch are
+            those of all labels that may be trained. ``joined``: one text for a record, its labels in one line.
+        usable: ``(L,)`` bool, the labels that may appear in a text: annotated in the data, and not withheld.
+        synonyms: Draw a synonym or abbreviation half of the time; else always the canonical name.
+        seed: The draw is a function of the seed, the epoch, the step and the label (or set of labels), so that it replays after a
+            resumption and is the same in every process.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        mode: str,
+        usable: np.ndarray,
+        synonyms: bool = True,
+        seed: int = 0,
+    ) -> None:
+        if mode not in MODES:
+            raise UserError(f"data.caption {mode!r} is not one of {', '.join(MODES)}")
+        self.mode, self.seed, self.synonyms, self.tokenizer = mode, seed, synonyms, tokenizer
+        self.candidates = np.flatnonzero(usable)
+        self.forms = [label.texts for label in catalogue]
+        self.ids = catalogue.ids
+        # 98 labels have a few hundred names: all tokenised once, here.
+        self.first = np.cumsum([0] + [len(forms) for forms in self.forms])
+        self.tokens = tokenize_texts(tokenizer, [form for forms in self.forms for form in forms])
+
+    def __call__(self, states: np.ndarray, modifiers: list[str], epoch: int, step: int) -> dict[str, Any]:
+        """Return the texts of a batch.
+
+        Args:
+            states: ``(B, L)`` int8, the label states.
+            modifiers: ``B`` JSON objects, what goes before a label's name in a record: ``{"AMI": "急性"}``.
+            epoch: Of the training.
+            step: Of the epoch.
+
+        Returns:
+            ``texts`` (``input_ids`` and ``attention_mask``, ``(U, T)`` int64), ``text_ids`` ``(U,)`` int64, ``positives`` and
+            ``known`` ``(B, U)`` bool.
+        """
+        if self.mode == "label":
+            return self._labels(states, np.random.default_rng((self.seed, epoch, step)))
+        return self._joined(states, modifiers, epoch, step)
+
+    def _labels(self, states: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+        states = states[:, self.candidates]
+        forms = [self.first[label] + self._choose(label, rng) for label in self.candidates]
+        return {
+            "texts": _trim({name: rows[forms] for name, rows in self.tokens.items()}),
+            "text_ids": torch.from_numpy(self.candidates),
+            "positives": torch.from_numpy(states == POSITIVE),
+            "known": torch.from_numpy(states != UNKNOWN),
+        }
+
+    def _joined(self, states: np.ndarray, modifiers: list[str], epoch: int, step: int) -> dict[str, Any]:
+        usable = np.zeros(states.shape[1], bool)
+        usable[self.candidates] = True
+        texts: dict[int, str] = {}
+        owners = []
+        for row, extra in zip((states == POSITIVE) & usable, modifiers, strict=True):
+            labels = np.flatnonzero(row)
+            prefix = {name: word for name, word in json.loads(extra or "{}").items() if usable[self.ids.index(name)]}
+            key = json.dumps([labels.tolist(), prefix], ensure_ascii=False, sort_keys=True)
+            # The same findings are the same text, whichever synonyms are drawn, in every process: they are one positive set.
+            owner = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest())
+            owners.append(owner)
+            if owner not in texts:
+                rng = np.random.default_rng((self.seed, epoch, step, owner))
+                order = rng.permutation(labels)
+                texts[owner] = joined_caption([prefix.get(self.ids[i], "") + self.forms[i][self._choose(i, rng)] for i in order])
+        columns = {owner: column for column, owner in enumerate(texts)}
+        positives = torch.zeros(len(states), len(texts), dtype=torch.bool)
+        positives[torch.arange(len(states)), torch.tensor([columns[owner] for owner in owners])] = True
+        return {
+            "texts": tokenize_texts(self.tokenizer, list(texts.values())),
+            "text_ids": torch.tensor(list(texts)),
+            "positives": positives,
+            "known": torch.ones_like(positives),
+        }
+
+    def _choose(self, label: int, rng: np.random.Generator) -> int:
+        forms = len(self.forms[label])
+        if not self.synonyms or forms == 1 or rng.random() < 0.5:
+            return 0
+        return int(rng.integers(1, forms))
+
+
+def _trim(texts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the columns that are padding in every text."""
+    longest = int(texts["attention_mask"].sum(1).max())
+    return {name: rows[:, :longest] for name, rows in texts.items()}

@@ -1,0 +1,192 @@
+"""The model: an ECG tower, a text tower and a contrastive loss, as one LightningModule."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from ecgclip.errors import UserError
+from ecgclip.evaluation.zero_shot import class_vectors
+from ecgclip.labels import Catalogue
+from ecgclip.losses import LOSSES, Pairs
+from ecgclip.naming import find
+from ecgclip.signals.augment import resample, windows
+from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS
+from ecgclip.towers.tokenizer import japanese_tokenizer, tokenize_texts
+
+
+def tokenizer_name(text_tower_args: dict[str, Any] | None) -> str:
+    """Return the tokenizer that belongs to a text tower: the one of its pre-trained model, or the shipped Japanese one."""
+    return str((text_tower_args or {}).get("model", "ecgclip"))
+
+
+class ECGCLIP(LightningModule):
+    """Contrastive ECG-text model.
+
+    Every argument is a plain value, so that a checkpoint loads with ``weights_only`` and runs no code.
+
+    Args:
+        ecg_tower: ``resnet18``, ``resnet34`` or an import path of a module that maps ``(B, 12, T)`` mV and a ``(B, 12)`` lead mask
+            to ``(B, features)`` and has an attribute ``features``.
+        ecg_tower_args: Arguments of the ECG tower.
+        text_tower: ``bert`` or an import path of a module that maps ``input_ids`` and ``attention_mask`` to ``(U, features)``.
+        text_tower_args: Arguments of the text tower. ``model``: ``ecgclip`` (small, trained here), a Hugging Face id or a folder.
+        loss: ``infonce``, ``sigmoid`` or an import path of a module that maps :class:`ecgclip.losses.Pairs` to a scalar.
+        loss_args: Arguments of the loss.
+        embed_dim: Length of the common vectors.
+        window_seconds: An ECG is read in windows of this length, whose vectors are averaged: that of the crops seen in training.
+        window_overlap: Share of a window that the next one covers again, in [0, 1).
+        learning_rate: Peak of both towers, reached after ``warmup`` and let down to zero along a cosine.
+        weight_decay: AdamW's, on matrices only: not on biases, norms and the temperature.
+        warmup: Share of all steps.
+        catalogue: A built-in name, a path or the entries themselves. The CLI passes what the data module was made with.
+        sampling_rate: Hz, of the ECGs in training. The CLI passes the data module's.
+
+    Raises:
+        UserError: For an unknown name, or arguments that a tower or loss does not take.
+    """
+
+    def __init__(
+        self,
+        ecg_tower: str = "resnet18",
+        ecg_tower_args: dict[str, Any] | None = None,
+        text_tower: str = "bert",
+        text_tower_args: dict[str, Any] | None = None,
+        loss: str = "infonce",
+        loss_args: dict[str, Any] | None = None,
+        embed_dim: int = 256,
+        window_seconds: float = 2.5,
+        window_overlap: float = 0.0,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.05,
+        warmup: float = 0.1,
+        catalogue: str | list[dict[str, Any]] = "ja98",
+        sampling_rate: float = 100.0,
+    ) -> None:
+        super().__init__()
+        self.catalogue = Catalogue.load(catalogue) if isinstance(catalogue, str) else Catalogue.from_entries(catalogue, where="the model")
+        catalogue = self.catalogue.entries()  # A checkpoint brings its labels along, and no path of the machine that made it.
+        self.save_hyperparameters(logger=False)
+        self.ecg_tower = build("ecg tower", ecg_tower, ECG_TOWERS, ecg_tower_args)
+        self.text_tower = build("text tower", text_tower, TEXT_TOWERS, text_tower_args)
+        self.loss = build("loss", loss, LOSSES, loss_args)
+        self.ecg_projection = nn.Linear(int(self.ecg_tower.features), embed_dim)  # type: ignore[arg-type]
+        self.text_projection = nn.Linear(int(self.text_tower.features), embed_dim)  # type: ignore[arg-type]
+        tokenizer = japanese_tokenizer(tokenizer_name(text_tower_args))
+        prompts = [(row, prompt) for row, label in enumerate(self.catalogue) for prompt in label.prompts]
+        tokens = tokenize_texts(tokenizer, [prompt for _, prompt in prompts])
+        # Derived from the hyperparameters, so not part of the state.
+        self.register_buffer("prompt_ids", tokens["input_ids"], persistent=False)
+        self.register_buffer("prompt_mask", tokens["attention_mask"], persistent=False)
+        self.register_buffer("prompt_label", torch.tensor([row for row, _ in prompts]), persistent=False)
+
+    def encode_windows(self, ecg: Tensor, lead_mask: Tensor | None = None) -> Tensor:
+        """Encode ECGs of one window each.
+
+        Args:
+            ecg: ``(B, 12, T)`` float32, mV, at the model's sampling rate.
+            lead_mask: ``(B, 12)`` bool.
+
+        Returns:
+            ``(B, embed_dim)`` of length 1.
+        """
+        return F.normalize(self.ecg_projection(self.ecg_tower(ecg, lead_mask)).float(), dim=1)
+
+    def encode_ecg(self, ecg: Tensor, lead_mask: Tensor | None = None, sampling_rate: float | None = None) -> Tensor:
+        """Encode ECGs of any length: the mean over their windows.
+
+        Args:
+            ecg: ``(B, 12, T)`` float32, mV.
+            lead_mask: ``(B, 12)`` bool.
+            sampling_rate: Hz of ``ecg``, resampled to the model's where it differs.
+
+        Returns:
+            ``(B, embed_dim)`` of length 1.
+        """
+        rate = float(self.hparams["sampling_rate"])
+        if sampling_rate is not None and sampling_rate != rate:
+            ecg = resample(ecg, sampling_rate, rate)
+        length = round(self.hparams["window_seconds"] * rate)
+        parts = windows(ecg, length, stride=max(1, round(length * (1 - self.hparams["window_overlap"]))))
+        batch, count = parts.shape[:2]
+        mask = None if lead_mask is None else lead_mask.repeat_interleave(count, dim=0)
+        return F.normalize(self.encode_windows(parts.flatten(0, 1), mask).view(batch, count, -1).mean(1), dim=1)
+
+    def encode_text(self, texts: dict[str, Tensor]) -> Tensor:
+        """Encode tokenised texts, ``(U, L)`` each, to ``(U, embed_dim)`` of length 1."""
+        return F.normalize(self.text_projection(self.text_tower(texts)).float(), dim=1)
+
+    def label_vectors(self) -> Tensor:
+        """Return the class vectors of the catalogue, ``(labels, embed_dim)``: the normalised mean over each label's prompts."""
+        prompts = self.encode_text({"input_ids": self.prompt_ids, "attention_mask": self.prompt_mask})  # type: ignore[dict-item]
+        return class_vectors(prompts, self.prompt_label, len(self.catalogue))  # type: ignore[arg-type]
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        pairs = Pairs(
+            ecg=self.encode_windows(batch["ecg"], batch["lead_mask"]),
+            text=self.encode_text(batch["texts"]),
+            text_ids=batch["text_ids"],
+            positives=batch["positives"],
+            known=batch["known"],
+        )
+        loss: Tensor = self.loss(pairs)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(pairs.ecg))
+        if hasattr(self.loss, "scale"):
+            self.log("train/logit_scale", self.loss.scale, batch_size=len(pairs.ecg))
+        return loss
+
+    def embed(self, batch: dict[str, Any]) -> Tensor:
+        """Encode a batch of whole records: ``(B, embed_dim)``."""
+        data = getattr(self._trainer, "datamodule", None)
+        return self.encode_ecg(batch["ecg"], batch["lead_mask"], getattr(data, "sampling_rate", None))
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        return self.embed(batch)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        return self.embed(batch)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Return the cosine of each record with every label, ``(B, labels)``."""
+        return self.embed(batch) @ self.label_vectors().T
+
+    def configure_optimizers(self) -> Any:
+        matrices = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule(int(self.trainer.estimated_stepping_batches)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _schedule(self, steps: int) -> Callable[[int], float]:
+        warmup = max(1, round(steps * self.hparams["warmup"]))
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+
+        return factor
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint that was trained on another catalogue."""
+        trained = checkpoint.get("hyper_parameters", {}).get("catalogue")
+        if trained is not None and Catalogue.from_entries(trained, where="the checkpoint").fingerprint != self.catalogue.fingerprint:
+            raise UserError(
+                f"the checkpoint was trained on another label catalogue ({len(trained)} labels) than the data asks for "
+                f"({len(self.catalogue)} labels): set data.catalogue to the one it was trained with, or train anew"
+            )
+
+
+def build(kind: str, name: str, builtin: dict[str, Any], arguments: dict[str, Any] | None) -> nn.Module:
+    """Make a tower or loss by name, with its arguments checked."""
+    make = find(kind, name, builtin)
+    try:
+        module: nn.Module = make(**(arguments or {}))
+    except TypeError as error:
+        raise UserError(f"{kind} {name!r}: {str(error).split('.__init__() ')[-1]}: see its arguments in the documentation of {name!r}") from error
+    return module

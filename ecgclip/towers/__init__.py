@@ -1,0 +1,17 @@
+"""ECG and text towers by name."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from ecgclip.towers.resnet1d import ResNet1d
+from ecgclip.towers.text import TextTower
+
+ECG_TOWERS: dict[str, Callable[..., nn.Module]] = {
+    "resnet18": partial(ResNet1d, depth=18),
+    "resnet34": partial(ResNet1d, depth=34),
+}
+TEXT_TOWERS: dict[str, Callable[..., nn.Module]] = {"bert": TextTower}
+
+__all__ = ["ECG_TOWERS", "TEXT_TOWERS", "ResNet1d", "TextTower"]
