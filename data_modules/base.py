@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
+from ecgclip.towers.tokenizer import japanese_tokenizer
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
@@ -14,14 +16,28 @@ from data_modules.captions import Captions
 from data_modules.sampling import Batches, Draw
 from ecgclip.errors import UserError
 from ecgclip.evaluation.few_shot import SupportPlan, choose_support
-from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
+from ecgclip.paths import cache_dir
 from ecgclip.signals.augment import Augmentation
 from ecgclip.signals.leads import LEADS
 from ecgclip.store import Store
-from ecgclip.towers.tokenizer import japanese_tokenizer
 
 # DESIGN's fixed list for PTB-XL: what a model is asked to read without ever having seen its name.
-PTBXL_UNSEEN = ("STACH", "CLBBB", "LPFB", "RVH", "RAO/RAE", "ILMI", "ALMI", "LMI", "ISCIN", "ISCLA", "INJAL", "INVT", "LVOLT", "PAC")
+PTBXL_UNSEEN = (
+    "STACH",
+    "CLBBB",
+    "LPFB",
+    "RVH",
+    "RAO/RAE",
+    "ILMI",
+    "ALMI",
+    "LMI",
+    "ISCIN",
+    "ISCLA",
+    "INJAL",
+    "INVT",
+    "LVOLT",
+    "PAC",
+)
 MICROVOLT = 1e-3  # mV; the unit of a store
 
 
@@ -32,6 +48,7 @@ class Records(Dataset[dict[str, Any]]):
         store: Opened anew in each worker.
         states: ``(N, L)`` int8, label states of all records of the store.
         captions: The texts of training batches; None for evaluation.
+
     """
 
     def __init__(self, store: Store, states: np.ndarray, captions: Captions | None = None) -> None:
@@ -73,6 +90,7 @@ class ECGDataModule(LightningDataModule):
         augmentation: Arguments of :class:`ecgclip.signals.augment.Augmentation` but for the crop.
         tokenizer: The text tower's; the CLI passes it on.
         seed: Of the order, the crops, the noise and the synonyms.
+
     """
 
     def __init__(
@@ -133,6 +151,16 @@ class ECGDataModule(LightningDataModule):
         self.trainable = self.rows["train"][described[self.rows["train"]]]
 
     @property
+    def cached_name(self) -> str:
+        """The store by its name in the cache, as a run's configuration has it: no folder of the user's."""
+        return f"cache:{self.store.path.relative_to(cache_dir())}"
+
+    @property
+    def seconds(self) -> float:
+        """Length of a record."""
+        return float(self.store.info["seconds"])
+
+    @property
     def closing_split(self) -> str:
         """The split that a run is judged on: ``test``, or ``val`` where the test records are not here."""
         return "test" if len(self.rows["test"]) else "val"
@@ -142,21 +170,33 @@ class ECGDataModule(LightningDataModule):
         """``(L,)`` positives per label in the training split, withheld labels counted as the data has them."""
         return np.asarray((self.states[self.rows["train"]] == POSITIVE).sum(0))
 
-    def support_plan(self, k_max: int, seeds: int) -> SupportPlan:
-        """Choose the few-shot support records out of the training patients; the second evaluation loader then serves them."""
-        rows = self.rows["train"]
-        patients = self.store.manifest["patient"].to_numpy()
-        self._support = choose_support(torch.from_numpy(self.states[rows]), patients[rows], k_max=k_max, seeds=range(seeds))
+    def support_plan(self, k_max: int, seeds: int) -> SupportPlan | None:
+        """Choose the few-shot support records out of the training patients; the second evaluation loader then serves them.
+
+        Args:
+            k_max: Records per label; 0 for no support and no second loader.
+            seeds: Draws.
+
+        Returns:
+            The plan, its indices counted in the training rows; None where no label has enough records.
+
+        """
+        self._support = None
+        if k_max:
+            rows = self.rows["train"]
+            patients = self.store.manifest["patient"].to_numpy()
+            plan = choose_support(torch.from_numpy(self.states[rows]), patients[rows], k_max=k_max, seeds=range(seeds))
+            self._support = plan if len(plan.labels) else None
         return self._support
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Batches of random crops and their texts."""
         if len(self.trainable) == 0:
-            raise UserError(f"{type(self).__name__}: no training record carries a label of the catalogue: check the folds on disk and data.withhold")
+            raise UserError(
+                f"{type(self).__name__}: no training record carries a label of the catalogue: check the folds on disk and data.withhold"
+            )
         tokenizer = japanese_tokenizer(self.tokenizer)
-        captions = Captions(
-            self.labels, tokenizer, mode=self.caption, usable=self.usable, synonyms=self.synonyms, seed=self.seed
-        )
+        captions = Captions(self.labels, tokenizer, mode=self.caption, usable=self.usable, synonyms=self.synonyms, seed=self.seed)
         return self._loader(self.trainable, self.batch_size, captions, self.seed)
 
     def val_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
@@ -174,7 +214,7 @@ class ECGDataModule(LightningDataModule):
     def _evaluation_loaders(self, split: str) -> list[DataLoader[dict[str, Any]]]:
         loaders = [self._loader(self.rows[split], self.eval_batch_size)]
         if self._support is not None:
-            support = self.rows["train"][np.unique(self._support.indices.numpy())]
+            support = self.rows["train"][self._support.records.numpy()]
             loaders.append(self._loader(support, self.eval_batch_size))
         return loaders
 
@@ -200,12 +240,14 @@ class ECGDataModule(LightningDataModule):
             ecg, batch["lead_mask"] = self.augmentation(
                 ecg, batch["lead_mask"], batch["record"], self.sampling_rate, seed=self.seed, epoch=int(batch["epoch"])
             )
-        batch["ecg"] = ecg
+        batch["ecg"], batch["sampling_rate"] = ecg, self.sampling_rate
         return batch
 
     def _withheld(self, withhold: list[str] | str | None) -> frozenset[str]:
         names = PTBXL_UNSEEN if withhold == "ptbxl14" else tuple([withhold] if isinstance(withhold, str) else withhold or ())
         for name in names:
             if name not in self.labels.ids:
-                raise UserError(f"data.withhold: {name!r} is not a label of the catalogue: give ids such as {self.labels.ids[0]!r}, or ptbxl14")
+                raise UserError(
+                    f"data.withhold: {name!r} is not a label of the catalogue: give ids such as {self.labels.ids[0]!r}, or ptbxl14"
+                )
         return self.labels.with_implying(names)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
+from ecgclip.labels.captions import joined_caption
+from ecgclip.towers.tokenizer import tokenize_texts
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ecgclip.errors import UserError
-from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
-from ecgclip.labels.captions import joined_caption
-from ecgclip.towers.tokenizer import tokenize_texts
 
 MODES = ("label", "joined")
 
@@ -29,6 +29,7 @@ class Captions:
         synonyms: Draw a synonym or abbreviation half of the time; else always the canonical name.
         seed: The draw is a function of the seed, the epoch, the step and the label (or set of labels), so that it replays after a
             resumption and is the same in every process.
+
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Captions:
         Returns:
             ``texts`` (``input_ids`` and ``attention_mask``, ``(U, T)`` int64), ``text_ids`` ``(U,)`` int64, ``positives`` and
             ``known`` ``(B, U)`` bool.
+
         """
         if self.mode == "label":
             return self._labels(states, np.random.default_rng((self.seed, epoch, step)))

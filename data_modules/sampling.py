@@ -14,6 +14,7 @@ class Draw(NamedTuple):
         rows: Rows of the store.
         epoch: Of the training.
         step: Of the epoch.
+
     """
 
     rows: np.ndarray
@@ -38,6 +39,7 @@ class Batches(Sampler[Draw]):
     global batch is that batch). In evaluation nothing is
     left out: the last records are repeated until every process has equally many batches (with a collective in each forward pass,
     anything else would hang), and who gathers drops the repetitions by their record number.
+
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, *, rank: int = 0, world_size: int = 1, seed: int | None = None) -> None:

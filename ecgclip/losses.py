@@ -23,6 +23,7 @@ class Pairs(NamedTuple):
         text_ids: ``(U,)`` int64, one number for one text, the same in every process.
         positives: ``(B, U)`` bool, true where a text describes the ECG.
         known: ``(B, U)`` bool, false where nobody knows whether it does: neither a positive nor a negative.
+
     """
 
     ecg: Tensor
@@ -56,6 +57,7 @@ def gather_rows(rows: Tensor) -> Tensor:
 
     Returns:
         ``(sum of N_r, ...)``, equal in every process; the tensor itself where there is one process.
+
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return rows
@@ -118,6 +120,7 @@ class InfoNCE(nn.Module):
 
     Raises:
         UserError: For another value of ``positives``, a temperature that is not positive, or ``one`` with several texts per ECG.
+
     """
 
     def __init__(self, temperature: float = 0.07, learn_temperature: bool = True, positives: str = "all") -> None:
@@ -157,6 +160,7 @@ class SigmoidLoss(nn.Module):
     Args:
         temperature: Where the scale ``1 / temperature`` starts; it is learned and clamped at 100.
         bias: Where the bias starts. SigLIP takes -10 for one positive among thousands; -5 suits a few among a hundred.
+
     """
 
     def __init__(self, temperature: float = 0.1, bias: float = -5.0) -> None:

@@ -1,6 +1,7 @@
 """The model: an ECG tower, a text tower and a contrastive loss, as one LightningModule."""
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,41 @@ from ecgclip.towers.tokenizer import japanese_tokenizer, tokenize_texts
 def tokenizer_name(text_tower_args: dict[str, Any] | None) -> str:
     """Return the tokenizer that belongs to a text tower: the one of its pre-trained model, or the shipped Japanese one."""
     return str((text_tower_args or {}).get("model", "ecgclip"))
+
+
+class ECGEncoder(nn.Module):
+    """An ECG tower, its projection, and the reading of long ECGs in windows.
+
+    Args:
+        tower: Maps ``(B, 12, T)`` mV and a ``(B, 12)`` lead mask to ``(B, features)``; has an attribute ``features``.
+        embed_dim: Length of the vectors.
+        sampling_rate: Hz that the tower is trained at.
+        window_seconds: Length of a window.
+        window_overlap: Share of a window that the next one covers again, in [0, 1).
+
+    """
+
+    def __init__(self, tower: nn.Module, embed_dim: int, *, sampling_rate: float, window_seconds: float, window_overlap: float) -> None:
+        super().__init__()
+        if not 0 <= window_overlap < 1:
+            raise UserError(f"model.window_overlap {window_overlap} must be at least 0 and below 1")
+        self.tower = tower
+        self.projection = nn.Linear(int(tower.features), embed_dim)  # type: ignore[arg-type]
+        self.sampling_rate, self.length = sampling_rate, round(window_seconds * sampling_rate)
+        self.stride = max(1, round(self.length * (1 - window_overlap)))
+
+    def forward(self, ecg: Tensor, lead_mask: Tensor | None = None) -> Tensor:
+        """Encode ECGs of one window each, ``(B, 12, T)`` to ``(B, embed_dim)`` of length 1."""
+        return F.normalize(self.projection(self.tower(ecg, lead_mask)).float(), dim=1)
+
+    def read(self, ecg: Tensor, lead_mask: Tensor | None = None, sampling_rate: float | None = None) -> Tensor:
+        """Encode ECGs of any length; see :meth:`ECGCLIP.encode_ecg`."""
+        if sampling_rate is not None and sampling_rate != self.sampling_rate:
+            ecg = resample(ecg, sampling_rate, self.sampling_rate)
+        parts = windows(ecg, self.length, stride=self.stride)
+        batch, count = parts.shape[:2]
+        mask = None if lead_mask is None else lead_mask.repeat_interleave(count, dim=0)
+        return F.normalize(self(parts.flatten(0, 1), mask).view(batch, count, -1).mean(1), dim=1)
 
 
 class ECGCLIP(LightningModule):
@@ -48,6 +84,7 @@ class ECGCLIP(LightningModule):
 
     Raises:
         UserError: For an unknown name, or arguments that a tower or loss does not take.
+
     """
 
     def __init__(
@@ -71,11 +108,10 @@ class ECGCLIP(LightningModule):
         self.catalogue = Catalogue.load(catalogue) if isinstance(catalogue, str) else Catalogue.from_entries(catalogue, where="the model")
         catalogue = self.catalogue.entries()  # A checkpoint brings its labels along, and no path of the machine that made it.
         self.save_hyperparameters(logger=False)
-        self.ecg_tower = build("ecg tower", ecg_tower, ECG_TOWERS, ecg_tower_args)
+        self.ecg_encoder = self.new_ecg_encoder()
         self.text_tower = build("text tower", text_tower, TEXT_TOWERS, text_tower_args)
-        self.loss = build("loss", loss, LOSSES, loss_args)
-        self.ecg_projection = nn.Linear(int(self.ecg_tower.features), embed_dim)  # type: ignore[arg-type]
         self.text_projection = nn.Linear(int(self.text_tower.features), embed_dim)  # type: ignore[arg-type]
+        self.loss = build("loss", loss, LOSSES, loss_args)
         tokenizer = japanese_tokenizer(tokenizer_name(text_tower_args))
         prompts = [(row, prompt) for row, label in enumerate(self.catalogue) for prompt in label.prompts]
         tokens = tokenize_texts(tokenizer, [prompt for _, prompt in prompts])
@@ -84,37 +120,25 @@ class ECGCLIP(LightningModule):
         self.register_buffer("prompt_mask", tokens["attention_mask"], persistent=False)
         self.register_buffer("prompt_label", torch.tensor([row for row, _ in prompts]), persistent=False)
 
-    def encode_windows(self, ecg: Tensor, lead_mask: Tensor | None = None) -> Tensor:
-        """Encode ECGs of one window each.
-
-        Args:
-            ecg: ``(B, 12, T)`` float32, mV, at the model's sampling rate.
-            lead_mask: ``(B, 12)`` bool.
-
-        Returns:
-            ``(B, embed_dim)`` of length 1.
-        """
-        return F.normalize(self.ecg_projection(self.ecg_tower(ecg, lead_mask)).float(), dim=1)
+    def new_ecg_encoder(self) -> ECGEncoder:
+        """Return an untrained ECG encoder of this model's kind: its own in the beginning, and the baseline in an evaluation."""
+        tower = build("ecg tower", self.hparams["ecg_tower"], ECG_TOWERS, self.hparams["ecg_tower_args"])
+        settings = {name: self.hparams[name] for name in ("sampling_rate", "window_seconds", "window_overlap")}
+        return ECGEncoder(tower, self.hparams["embed_dim"], **settings)
 
     def encode_ecg(self, ecg: Tensor, lead_mask: Tensor | None = None, sampling_rate: float | None = None) -> Tensor:
         """Encode ECGs of any length: the mean over their windows.
 
         Args:
             ecg: ``(B, 12, T)`` float32, mV.
-            lead_mask: ``(B, 12)`` bool.
+            lead_mask: ``(B, 12)`` bool, true where a lead was recorded.
             sampling_rate: Hz of ``ecg``, resampled to the model's where it differs.
 
         Returns:
             ``(B, embed_dim)`` of length 1.
+
         """
-        rate = float(self.hparams["sampling_rate"])
-        if sampling_rate is not None and sampling_rate != rate:
-            ecg = resample(ecg, sampling_rate, rate)
-        length = round(self.hparams["window_seconds"] * rate)
-        parts = windows(ecg, length, stride=max(1, round(length * (1 - self.hparams["window_overlap"]))))
-        batch, count = parts.shape[:2]
-        mask = None if lead_mask is None else lead_mask.repeat_interleave(count, dim=0)
-        return F.normalize(self.encode_windows(parts.flatten(0, 1), mask).view(batch, count, -1).mean(1), dim=1)
+        return self.ecg_encoder.read(ecg, lead_mask, sampling_rate)
 
     def encode_text(self, texts: dict[str, Tensor]) -> Tensor:
         """Encode tokenised texts, ``(U, L)`` each, to ``(U, embed_dim)`` of length 1."""
@@ -125,9 +149,14 @@ class ECGCLIP(LightningModule):
         prompts = self.encode_text({"input_ids": self.prompt_ids, "attention_mask": self.prompt_mask})  # type: ignore[dict-item]
         return class_vectors(prompts, self.prompt_label, len(self.catalogue))  # type: ignore[arg-type]
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Dropout, like every other draw, depends on the seed and the step alone: a resumed run replays it, and all processes
+        # drop the same parts of a text that they share.
+        torch.manual_seed(int(os.environ.get("PL_GLOBAL_SEED", 0)) * 1_000_003 + self.global_step)
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         pairs = Pairs(
-            ecg=self.encode_windows(batch["ecg"], batch["lead_mask"]),
+            ecg=self.ecg_encoder(batch["ecg"], batch["lead_mask"]),
             text=self.encode_text(batch["texts"]),
             text_ids=batch["text_ids"],
             positives=batch["positives"],
@@ -139,20 +168,15 @@ class ECGCLIP(LightningModule):
             self.log("train/logit_scale", self.loss.scale, batch_size=len(pairs.ecg))
         return loss
 
-    def embed(self, batch: dict[str, Any]) -> Tensor:
-        """Encode a batch of whole records: ``(B, embed_dim)``."""
-        data = getattr(self._trainer, "datamodule", None)
-        return self.encode_ecg(batch["ecg"], batch["lead_mask"], getattr(data, "sampling_rate", None))
-
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        return self.embed(batch)
+        """Return the vectors of a batch of whole records, ``(B, embed_dim)``."""
+        return self.encode_ecg(batch["ecg"], batch["lead_mask"], batch["sampling_rate"])
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        return self.embed(batch)
+    test_step = validation_step
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Return the cosine of each record with every label, ``(B, labels)``."""
-        return self.embed(batch) @ self.label_vectors().T
+    def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Return ``record`` ``(B,)`` int64 and ``scores`` ``(B, labels)``, the cosine of each record with every label."""
+        return {"record": batch["record"], "scores": self.validation_step(batch, batch_idx) @ self.label_vectors().T}
 
     def configure_optimizers(self) -> Any:
         matrices = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
@@ -173,12 +197,16 @@ class ECGCLIP(LightningModule):
         return factor
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that was trained on another catalogue."""
         trained = checkpoint.get("hyper_parameters", {}).get("catalogue")
-        if trained is not None and Catalogue.from_entries(trained, where="the checkpoint").fingerprint != self.catalogue.fingerprint:
+        if trained is not None:
+            self.check_catalogue(Catalogue.from_entries(trained, where="the checkpoint"))
+
+    def check_catalogue(self, other: Catalogue) -> None:
+        """Refuse, with a :class:`UserError`, to go on with another catalogue than the one that the model was made with."""
+        if other.fingerprint != self.catalogue.fingerprint:
             raise UserError(
-                f"the checkpoint was trained on another label catalogue ({len(trained)} labels) than the data asks for "
-                f"({len(self.catalogue)} labels): set data.catalogue to the one it was trained with, or train anew"
+                f"the checkpoint and the data have different label catalogues (one of {len(other)}, one of {len(self.catalogue)} "
+                "labels): set data.catalogue to the one that the checkpoint was trained with, or start anew with --init_from"
             )
 
 
@@ -188,5 +216,7 @@ def build(kind: str, name: str, builtin: dict[str, Any], arguments: dict[str, An
     try:
         module: nn.Module = make(**(arguments or {}))
     except TypeError as error:
-        raise UserError(f"{kind} {name!r}: {str(error).split('.__init__() ')[-1]}: see its arguments in the documentation of {name!r}") from error
+        raise UserError(
+            f"{kind} {name!r}: {str(error).split('.__init__() ')[-1]}: see its arguments in the documentation of {name!r}"
+        ) from error
     return module

@@ -28,6 +28,7 @@ def find(kind: str, name: str, builtin: Mapping[str, T], *, imports: bool = True
 
     Raises:
         UserError: When it is neither.
+
     """
     if name in builtin:
         return builtin[name]
@@ -37,5 +38,7 @@ def find(kind: str, name: str, builtin: Mapping[str, T], *, imports: bool = True
     try:
         found: T = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UserError(f"{kind} {name!r} cannot be imported ({error}): check the path, or take one of {', '.join(sorted(builtin))}") from error
+        raise UserError(
+            f"{kind} {name!r} cannot be imported ({error}): check the path, or take one of {', '.join(sorted(builtin))}"
+        ) from error
     return found

@@ -1,0 +1,62 @@
+"""PTB-XL, from the folder as PhysioNet gives it."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from data_modules.base import ECGDataModule
+from ecgclip.errors import UserError
+from ecgclip.paths import cache_dir, cache_key
+from ecgclip.prepare import prepare
+from ecgclip.signals.ptbxl import read_ptbxl, refine_axis
+
+CACHED = "cache:"
+
+
+class PTBXLDataModule(ECGDataModule):
+    """PTB-XL by its published folds: 1-8 train, 9 validation, 10 test.
+
+    The records are read once into a store in the cache. A fold that is not on the disk is announced, and its split is empty.
+
+    Args:
+        root: Folder with ``ptbxl_database.csv``, ``scp_statements.csv`` and ``records100/`` or ``records500/``; or ``cache:`` and the
+            name of a store that was made from one, which is how the saved configuration of a run names its data.
+        seconds: Length of a record.
+        shared: Of :class:`data_modules.base.ECGDataModule`.
+
+    """
+
+    def __init__(self, root: str | None = None, seconds: float = 10.0, **shared: Any) -> None:
+        super().__init__(**shared)
+        if not root:
+            raise UserError("PTB-XL: no folder given: add --data.root=DIR (make: DATA_DIR=DIR), the folder that holds ptbxl_database.csv")
+        self.root, self.record_seconds = root, seconds
+        self._built: Path | None = None
+
+    def build_store(self) -> Path:
+        if self._built is None:
+            self._built = self._cached() if self.root.startswith(CACHED) else self._prepared()
+        return self._built
+
+    def _cached(self) -> Path:
+        name = self.root.removeprefix(CACHED)
+        path = cache_dir() / name
+        if not path.is_dir():
+            raise UserError(f"PTB-XL: the cache has no {name}: give the data again with --data.root=DIR")
+        return path
+
+    def _prepared(self) -> Path:
+        folder = read_ptbxl(self.root, self.sampling_rate)
+        for note in folder.notes:
+            rank_zero_info(f"PTB-XL: {note}")
+        key = cache_key(root=Path(self.root).absolute(), sampling_rate=self.sampling_rate, seconds=self.record_seconds)
+        # Left as it is where neither the tables nor the records have changed since it was made.
+        return prepare(
+            folder.items,
+            cache_dir() / "ptbxl" / key,
+            sampling_rate=self.sampling_rate,
+            seconds=self.record_seconds,
+            annotated=folder.annotated,
+            refine=refine_axis,
+        )

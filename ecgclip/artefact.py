@@ -1,0 +1,194 @@
+"""A trained model in one folder, and reading ECG files with it."""
+
+import json
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import ecgclip
+from ecgclip.errors import UserError
+from ecgclip.evaluation.zero_shot import zero_shot_scores
+from ecgclip.labels import Catalogue
+from ecgclip.losses import LOSSES
+from ecgclip.model import ECGCLIP, tokenizer_name
+from ecgclip.naming import find
+from ecgclip.signals import Record
+from ecgclip.signals.leads import LEADS
+from ecgclip.signals.record import standardise
+from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS
+from ecgclip.towers.tokenizer import japanese_tokenizer
+
+FORMAT = 1
+CONFIG, WEIGHTS, CATALOGUE, TOKENIZER = "config.json", "model.safetensors", "catalogue.yaml", "tokenizer"
+NAMED = (("ecg tower", "ecg_tower", ECG_TOWERS), ("text tower", "text_tower", TEXT_TOWERS), ("loss", "loss", LOSSES))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One label of a reading.
+
+    Attributes:
+        id: Of the label in the catalogue.
+        ja: Its Japanese name.
+        score: Cosine between the ECG and the label's prompts, in [-1, 1].
+        called: Whether the score reaches the threshold that was fitted on validation; None where no threshold could be.
+
+    """
+
+    id: str
+    ja: str
+    score: float
+    called: bool | None
+
+
+def save_artefact(model: ECGCLIP, folder: Path, *, thresholds: Mapping[str, float] | None = None, seconds: float = 10.0) -> Path:
+    """Write everything that is needed to read ECGs with a model.
+
+    Args:
+        model: Trained.
+        folder: Made anew; an older artefact there is replaced when the new one is whole.
+        thresholds: Label id to the cosine from which it is called.
+        seconds: Length of the ECGs that the model was evaluated on; a file is cut to it.
+
+    Returns:
+        The folder.
+
+    """
+    partial = folder.with_name(folder.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    arguments = {name: value for name, value in model.hparams.items() if name != "catalogue"}
+    tokenizer = japanese_tokenizer(tokenizer_name(arguments["text_tower_args"]))
+    tokenizer.save_pretrained(partial / TOKENIZER)
+    if hasattr(model.text_tower, "encoder_config"):
+        # The encoder is built from its configuration and filled from the weights here: no hub and no folder of the user's.
+        arguments["text_tower_args"] = {
+            "pooling": model.text_tower.pooling,
+            "config": model.text_tower.encoder_config(),  # type: ignore[operator]
+        }
+    config = {
+        "format": FORMAT,
+        "ecgclip": ecgclip.__version__,
+        "model": arguments,
+        "preprocessing": {"seconds": seconds},
+        "thresholds": dict(thresholds or {}),
+    }
+    (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (partial / CATALOGUE).write_text(yaml.safe_dump(model.catalogue.entries(), allow_unicode=True, sort_keys=False), encoding="utf-8")
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial / WEIGHTS)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+    return folder
+
+
+class Artefact:
+    """A trained model that reads ECGs.
+
+    Attributes:
+        model: In evaluation mode.
+        catalogue: Its labels.
+        thresholds: Label id to the cosine from which it is called.
+        seconds: Length of the ECGs it reads.
+
+    """
+
+    def __init__(self, model: ECGCLIP, thresholds: Mapping[str, float], seconds: float) -> None:
+        self.model, self.thresholds, self.seconds = model.eval(), dict(thresholds), seconds
+        self.catalogue = model.catalogue
+        with torch.inference_mode():
+            self._classes = model.label_vectors()
+
+    @classmethod
+    def load(cls, folder: Path | str, *, classes: Collection[type[nn.Module]] = (), device: str | torch.device = "cpu") -> "Artefact":
+        """Load an artefact. Nothing in it is run: towers and losses are built-in, or classes that the caller passes.
+
+        Args:
+            folder: Written by :func:`save_artefact`.
+            classes: Classes of the caller's own that the model was made with.
+            device: Where it computes.
+
+        Raises:
+            UserError: When the folder is not an artefact, is damaged, or names a class that was not passed.
+
+        """
+        folder = Path(folder)
+        config = _config(folder)
+        own = {f"{c.__module__}.{c.__qualname__}": c for c in classes}
+        for kind, argument, builtin in NAMED:
+            find(kind, config["model"][argument], {**builtin, **own}, imports=False)
+        catalogue = Catalogue.load(folder / CATALOGUE)
+        arguments = config["model"] | {"catalogue": catalogue.entries()}
+        tower = dict(arguments["text_tower_args"] or {})
+        arguments["text_tower_args"] = tower | {"model": str(folder / TOKENIZER)} if "config" in tower else tower
+        model = ECGCLIP(**arguments)
+        try:
+            model.load_state_dict(load_file(folder / WEIGHTS))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise UserError(f"the weights in {folder} do not load ({str(error).splitlines()[0]}): export the model again") from error
+        return cls(model.to(device), config["thresholds"], config["preprocessing"]["seconds"])
+
+    def standardise(self, record: Record, sampling_rate: float) -> tuple[np.ndarray, np.ndarray]:
+        """Bring a record into the twelve leads, at most as long as the ECGs that the model was evaluated on.
+
+        Args:
+            record: As read.
+            sampling_rate: Hz wanted.
+
+        Returns:
+            ``(12, T)`` float32 mV, and ``(12,)`` bool, false for a missing lead.
+
+        Raises:
+            UserError: When it is shorter than one window of the model, flat or not a number.
+
+        """
+        window, duration = float(self.model.hparams["window_seconds"]), record.signal.shape[1] / record.sampling_rate
+        if duration < window:
+            raise UserError(f"is {duration:.3g} s long, at least {window:g} s are needed: record a longer ECG")
+        signal, missing, _ = standardise(record, sampling_rate, min(self.seconds, duration))
+        return signal, np.array([lead not in missing for lead in LEADS])
+
+    @torch.inference_mode()
+    def read(self, record: Record) -> list[Finding]:
+        """Read one ECG.
+
+        Args:
+            record: Of any sampling rate, with leads in any order.
+
+        Returns:
+            All labels of the catalogue, the most likely first.
+
+        Raises:
+            UserError: See :meth:`standardise`.
+
+        """
+        signal, present = self.standardise(record, float(self.model.hparams["sampling_rate"]))
+        ecg = torch.from_numpy(signal).unsqueeze(0).to(self.model.device)
+        mask = torch.from_numpy(present).unsqueeze(0).to(ecg.device)
+        scores = zero_shot_scores(self.model.encode_ecg(ecg, mask), self._classes)[0].tolist()
+        findings = []
+        for label, score in zip(self.catalogue, scores, strict=True):
+            threshold = self.thresholds.get(label.id)
+            findings.append(Finding(label.id, label.ja, score, None if threshold is None else score >= threshold))
+        return sorted(findings, key=lambda finding: -finding.score)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder} is not an artefact (it has no {CONFIG}): give the folder 'artefact' of a finished run")
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if config["format"] != FORMAT:
+            raise UserError(f"{folder} has artefact format {config['format']}, this version reads {FORMAT}: export the model again")
+        assert {"model", "preprocessing", "thresholds"} <= set(config)
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise UserError(f"{folder / CONFIG} is damaged: export the model again") from error
+    return config

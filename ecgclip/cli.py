@@ -1,0 +1,137 @@
+"""The command line: ``ecgclip``, ``lightning`` and ``python -m ecgclip`` are one."""
+
+import argparse
+import errno
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import ecgclip
+from ecgclip.errors import UserError
+from ecgclip.naming import unknown
+
+# Answered before torch is imported, in well under a second.
+COMMANDS = {
+    "fit": "train an experiment, evaluate its best checkpoint, write the run folder",
+    "validate": "evaluate a checkpoint on the validation split",
+    "test": "evaluate a checkpoint on the test split",
+    "predict": "read ECG files with a trained model: predict ARTEFACT FILE... [--plot]; or score a whole split: predict --ckpt_path ...",
+    "bench": "measure the speed of training and the share of data loading",
+}
+HELP = f"""usage: ecgclip COMMAND ...    (also: lightning COMMAND ..., python -m ecgclip COMMAND ...)
+
+{ecgclip.__doc__}
+
+commands:
+{chr(10).join(f"  {name:9} {what}" for name, what in COMMANDS.items())}
+
+examples:
+  ecgclip fit --config experiments/resnet_bert.yaml
+  ecgclip fit --config experiments/resnet_bert.yaml --config experiments/data/ptbxl.yaml --data.root=DIR
+  ecgclip fit --ckpt_path runs/resnet_bert/TIME/checkpoints/last.ckpt      (go on with a run)
+  ecgclip test --ckpt_path runs/resnet_bert/TIME/checkpoints/best.ckpt
+  ecgclip predict runs/resnet_bert/TIME/artefact 00001_lr.hea --plot
+
+`ecgclip COMMAND --help` lists the options of a command.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. A mistake of the user's is one line on stderr and exit code 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _run(given)
+    except UserError as error:
+        _fail(str(error))
+    except PermissionError as error:
+        _fail(f"no permission for {error.filename}: change its permissions, or choose another place")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail("the disk is full: free some space and go on with --ckpt_path RUN/checkpoints/last.ckpt")
+
+
+def _run(given: list[str]) -> None:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return
+    if given[0] in ("-V", "--version"):
+        print(f"ecgclip {ecgclip.__version__}")
+        return
+    command, *rest = given
+    if command not in COMMANDS:
+        raise unknown("command", command, list(COMMANDS))
+    if command == "predict" and rest and not rest[0].startswith("-"):
+        read_files(rest)
+        return
+    _check_configs(rest)
+    from ecgclip.experiment import run_experiment
+
+    run_experiment(command, rest)
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stdout.flush()
+    print(f"ecgclip: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _check_configs(rest: list[str]) -> None:
+    """Name the experiments that there are, where one is asked for that does not exist."""
+    for here, following in zip(rest, [*rest[1:], ""], strict=True):
+        name, _, value = here.partition("=")
+        path = Path(value or following)
+        if name in ("--config", "-c") and not path.is_file():
+            siblings = sorted(sibling.stem for sibling in path.parent.glob("*.yaml"))
+            known = f"known in {path.parent} are {', '.join(siblings)}" if siblings else f"{path.parent} holds no experiment"
+            raise UserError(f"experiment {str(path)!r} does not exist: {known}")
+
+
+def read_files(arguments: list[str]) -> None:
+    """``predict ARTEFACT FILE... [--plot [DIR]]``: print the five best Japanese labels of each ECG."""
+    parser = argparse.ArgumentParser(prog="ecgclip predict", description="Read ECG files with a trained model.")
+    parser.add_argument("artefact", type=Path, help="folder 'artefact' of a finished run")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="WFDB (.hea) or NumPy (.npy, .npz)")
+    parser.add_argument("--top", type=int, default=5, help="labels to print (5)")
+    parser.add_argument("--sampling_rate", type=float, help="Hz of a .npy file, which does not say")
+    parser.add_argument(
+        "--plot",
+        nargs="?",
+        type=Path,
+        const=Path("predictions"),
+        metavar="DIR",
+        help="draw each ECG (into predictions/)",
+    )
+    options = parser.parse_args(arguments)
+    from ecgclip.artefact import Artefact
+
+    artefact = Artefact.load(options.artefact)
+    failed = 0
+    for file in options.files:
+        try:
+            _read_file(artefact, file, options)
+        except UserError as error:
+            failed += 1
+            print(f"{file}: {' '.join(str(error).split())}", file=sys.stderr)
+    if failed:
+        raise UserError(f"{failed} of {len(options.files)} files could not be read; the others are above")
+
+
+def _read_file(artefact, file: Path, options: argparse.Namespace) -> None:  # type: ignore[no-untyped-def]
+    from ecgclip.signals import read_record
+
+    record = read_record(file, sampling_rate=options.sampling_rate)
+    findings = artefact.read(record)[: options.top]
+    print(file)
+    for rank, finding in enumerate(findings, start=1):
+        mark = {True: "*", False: " ", None: " "}[finding.called]
+        print(f"  {rank}  {finding.score:+.3f} {mark} {finding.ja}  [{finding.id}]")
+    if options.plot:
+        from ecgclip.signals.plot import plot_ecg
+
+        signal, present = artefact.standardise(record, record.sampling_rate)
+        best = [(finding.ja, finding.score) for finding in findings]
+        page = options.plot / f"{file.stem}.png"
+        plot_ecg(signal, record.sampling_rate, title=file.stem, findings=best, path=page, lead_mask=present)
+        print(f"  -> {page}")

@@ -1,0 +1,329 @@
+"""Experiments from YAML: what ``fit``, ``validate``, ``test``, ``predict`` and ``bench`` do."""
+
+import csv
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import torch
+import yaml
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from safetensors.torch import load_file
+
+from data_modules import ECGDataModule
+from ecgclip.artefact import WEIGHTS, save_artefact
+from ecgclip.callbacks import Timing, ZeroShotEvaluation
+from ecgclip.errors import UserError
+from ecgclip.labels import Catalogue
+from ecgclip.losses import gather_rows
+from ecgclip.model import ECGCLIP, tokenizer_name
+from ecgclip.run import CONFIG, closing_table, open_run, read_metrics, run_of
+
+ARTEFACT = "artefact"
+BENCH_STEPS = 40
+EVALUATIONS = ("validate", "test", "predict")
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's parser, whose errors are one line without the usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
+        """Raise the message as a :class:`UserError`."""
+        raise UserError(f"{_innermost(message)}: `ecgclip COMMAND --help` lists the options") from ex
+
+
+def _innermost(message: str) -> str:
+    """Return the line of a nested parsing error that says what is wrong, with the key that it is about."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
+    return " ".join(lines)[:600]
+
+
+class RunConfig(SaveConfigCallback):
+    """Write the resolved configuration into the run folder, and give it to W&B.
+
+    It names the data by their store in the cache, not by the user's folder: a run folder can be passed on, and the run can be
+    gone on with as long as the store is there.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit" or self.already_saved or not trainer.is_global_zero:
+            return
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        for name in ("ckpt_path", "init_from", "config"):
+            config.pop(name, None)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if "root" in config["data"]["init_args"]:
+            config["data"]["init_args"]["root"] = data.cached_name
+        folder = Path(trainer.default_root_dir)
+        (folder / CONFIG).write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.config.update(config, allow_val_change=True)
+        self.already_saved = True
+
+
+class ExperimentCLI(LightningCLI):
+    """LightningCLI with a run folder, loggers, and an evaluation at the end of a training."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--experiment", type=str, default="experiment", help="Name of the experiment; its runs lie in runs/<name>/.")
+        parser.add_argument("--runs", type=str, default="runs", help="Where the runs lie.")
+        parser.add_argument(
+            "--wandb",
+            type=Literal["offline", "online", "disabled"],
+            default="offline",
+            help="W&B: offline needs no account and no network (`wandb sync RUN/wandb/offline-*` later), online wants `wandb login`.",
+        )
+        parser.add_argument(
+            "--init_from",
+            type=str | None,
+            default=None,
+            help="A checkpoint or artefact to take the weights from, and nothing else.",
+        )
+        parser.link_arguments("data.catalogue", "model.catalogue", apply_on="instantiate")
+        parser.link_arguments("data.sampling_rate", "model.sampling_rate", apply_on="instantiate")
+        parser.link_arguments("data.crop_seconds", "model.window_seconds", apply_on="instantiate")
+        parser.link_arguments("model.text_tower_args", "data.init_args.tokenizer", compute_fn=tokenizer_name)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would let a checkpoint's arguments override the command line. Here ``config.yaml`` of its run lies beneath both."""
+
+    @property
+    def settings(self) -> Any:
+        """The configuration of this command."""
+        return self.config[self.subcommand]
+
+    def before_instantiate_classes(self) -> None:
+        settings = self.settings
+        checkpoint = settings.ckpt_path
+        if self.subcommand in EVALUATIONS and not checkpoint:
+            raise UserError(f"{self.subcommand} needs a model: give --ckpt_path RUN/checkpoints/best.ckpt")
+        if checkpoint and not Path(checkpoint).is_file():
+            raise UserError(f"checkpoint {checkpoint} does not exist: give a file such as RUN/checkpoints/last.ckpt")
+        if checkpoint and settings.init_from:
+            raise UserError("--ckpt_path goes on with a run, --init_from starts one from given weights: give one of them")
+        self.run_folder = open_run(
+            Path(settings.runs),
+            settings.experiment,
+            Path(checkpoint) if checkpoint else None,
+            make=rank_zero_only.rank == 0,
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer_settings = self._get(self.config_init, "trainer")
+        callbacks = trainer_settings["callbacks"] = list(trainer_settings["callbacks"] or [])
+        if trainer_settings["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(TQDMProgressBar(refresh_rate=10))
+        callbacks.append(Timing())
+        chosen = trainer_settings["logger"]
+        loggers: Any = self._loggers() if chosen in (None, True) else chosen
+        return super().instantiate_trainer(default_root_dir=str(self.run_folder), logger=loggers, **kwargs)
+
+    def _loggers(self) -> list[Logger] | bool:
+        if self.subcommand != "fit":
+            return False
+        if rank_zero_only.rank == 0:
+            _keep_history(self.run_folder / "metrics.csv")
+        loggers: list[Logger] = [CSVLogger(self.run_folder, name="", version="")]
+        if self.settings.wandb != "disabled":
+            loggers.append(_wandb_logger(self.run_folder, self.settings.experiment, offline=self.settings.wandb == "offline"))
+        return loggers
+
+    def after_instantiate_classes(self) -> None:
+        settings = self.settings
+        if self.subcommand in EVALUATIONS:
+            self.model = _load_model(Path(settings.ckpt_path), self.datamodule.labels)
+        elif settings.init_from:
+            _take_weights(self.model, Path(settings.init_from))
+        if self.subcommand == "fit" and rank_zero_only.rank == 0:
+            print(f"Run folder: {self.run_folder}", flush=True)
+
+    def after_fit(self) -> None:
+        """Evaluate the best checkpoint, and write the artefact and the closing table."""
+        trainer = self.trainer
+        if trainer.fast_dev_run or trainer.interrupted:  # type: ignore[attr-defined]
+            return
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
+        if trainer.is_global_zero:
+            print(f"Evaluating {Path(best).name if best else 'the last weights'}", flush=True)
+        trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
+        thresholds = next((c.thresholds for c in trainer.callbacks if isinstance(c, ZeroShotEvaluation)), {})  # type: ignore[attr-defined]
+        if self.datamodule.closing_split == "test":
+            trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
+        if trainer.is_global_zero:
+            save_artefact(self.model, self.run_folder / ARTEFACT, thresholds=thresholds, seconds=self.datamodule.seconds)
+            self._print_results(self.datamodule.closing_split)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Evaluate a checkpoint on the validation split, and print its table."""
+        self.trainer.validate(**kwargs)
+        self._print_results("val")
+
+    def test(self, **kwargs: Any) -> None:
+        """Evaluate a checkpoint on the test split, and print its table."""
+        self.datamodule.prepare_data()
+        self.datamodule.setup("test")
+        if self.datamodule.closing_split != "test":
+            raise UserError("the test records are not here: evaluate on the validation split with `ecgclip validate`")
+        self.trainer.test(**kwargs)
+        self._print_results("test")
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write the scores of the closing split to ``predictions.csv`` in the run folder."""
+        batches = self.trainer.predict(**(kwargs | {"return_predictions": True}))
+        records = gather_rows(torch.cat([batch["record"] for batch in batches]))  # type: ignore[index, call-overload]
+        scores = gather_rows(torch.cat([batch["scores"] for batch in batches]))  # type: ignore[index, call-overload]
+        if not self.trainer.is_global_zero:
+            return
+        rows = dict(zip(records.tolist(), scores.tolist(), strict=True))
+        path = self.run_folder / "predictions.csv"
+        names = self.datamodule.store.manifest["id"]
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", *self.datamodule.labels.ids])
+            writer.writerows([names.iloc[record], *(f"{score:.5f}" for score in row)] for record, row in sorted(rows.items()))
+        print(f"Scores of {len(rows)} records against {len(self.datamodule.labels)} labels: {path}")
+
+    def _print_results(self, split: str) -> None:
+        if not self.trainer.is_global_zero:
+            return
+        folder = self.run_folder
+        metrics = read_metrics(folder)
+        records = metrics.get(f"data/{split}/records") or 0
+        lines = [
+            "",
+            f"{self.settings.experiment} on the {split} split: {records:.0f} records",
+            closing_table(metrics, split),
+            "",
+            f"  all figures      {folder}/metrics.json",
+            f"  per label        {folder}/per_label.csv",
+            f"  example ECGs     {folder}/pictures/",
+            f"  curves           {folder}/metrics.csv, {folder}/wandb/",
+            f"  trained model    {folder}/{ARTEFACT}   (ecgclip predict {folder}/{ARTEFACT} FILE...)",
+        ]
+        kept = [line for line in lines if "/" not in line or "  " not in line or (folder / Path(line.split("/")[-1]).name).exists()]
+        print("\n".join(lines if self.subcommand == "fit" else kept), flush=True)
+
+
+def run_experiment(command: str, arguments: list[str]) -> None:
+    """Run one command of the static table.
+
+    Args:
+        command: ``fit``, ``validate``, ``test``, ``predict`` or ``bench``.
+        arguments: What follows it on the command line.
+
+    Raises:
+        UserError: For anything that the user can mend.
+
+    """
+    _quieten()
+    if command == "bench":
+        bench(arguments)
+        return
+    ExperimentCLI(
+        ECGCLIP,
+        ECGDataModule,
+        subclass_mode_data=True,
+        args=[command, *_with_run_config(arguments)],
+        parser_class=Parser,
+        save_config_callback=RunConfig,
+        seed_everything_default=0,
+        # The samplers share out the records themselves, the same for any number of processes.
+        trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0},
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+    )
+
+
+def bench(arguments: list[str]) -> None:
+    """Train for a few steps, without evaluation, and print how fast that was. Nothing of it is kept."""
+    if not any(argument.startswith(("--config", "-c")) for argument in arguments):
+        arguments = ["--config", "experiments/resnet_bert.yaml", *arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        limits = [f"--trainer.max_steps={BENCH_STEPS}", "--trainer.max_epochs=-1", "--trainer.limit_val_batches=0"]
+        quiet = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.callbacks=null"]
+        quiet += ["--trainer.enable_model_summary=false", "--wandb=disabled", f"--runs={folder}"]
+        run_experiment("fit", [*arguments, *limits, *quiet])
+
+
+def _with_run_config(arguments: list[str]) -> list[str]:
+    """Put the configuration of a checkpoint's run beneath what is given: the command line wins, then YAMLs, then that run."""
+    parser_free = dict(zip(arguments, arguments[1:] + [""], strict=True))
+    joined = {name: value for name, _, value in (a.partition("=") for a in arguments) if value}
+    checkpoint = joined.get("--ckpt_path") or parser_free.get("--ckpt_path")
+    run = run_of(Path(checkpoint)) if checkpoint else None
+    return ["--config", str(run / CONFIG), *arguments] if run else arguments
+
+
+def _keep_history(metrics: Path) -> None:
+    """Move the curve of an interrupted run aside: the logger of its resumption starts a new file."""
+    if metrics.is_file():
+        number = len(list(metrics.parent.glob("metrics.*.csv"))) + 1
+        metrics.rename(metrics.with_name(f"metrics.{number}.csv"))
+
+
+def _wandb_logger(run: Path, experiment: str, *, offline: bool) -> WandbLogger:
+    import wandb
+
+    name = run / "wandb_id"
+    if not name.is_file() and rank_zero_only.rank == 0:
+        name.write_text(wandb.util.generate_id())
+    identity = name.read_text() if name.is_file() else None
+    # Neither the terminal's text nor the command line, with its folders, goes there.
+    settings = wandb.Settings(console="off", disable_git=True, disable_code=True, x_disable_meta=True, silent=True)
+    return WandbLogger(
+        project="ecgclip",
+        name=f"{experiment} {run.name}",
+        save_dir=str(run),
+        id=identity,
+        offline=offline,
+        resume="allow",
+        settings=settings,
+    )
+
+
+def _load_model(checkpoint: Path, labels: Catalogue) -> ECGCLIP:
+    """Outside of a training the checkpoint decides what the model is, and the data must be labelled in its terms."""
+    try:
+        model = ECGCLIP.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, KeyError, TypeError, EOFError, ValueError) as error:
+        raise UserError(f"checkpoint {checkpoint} does not load ({str(error).splitlines()[0]}): take another of its run") from error
+    model.check_catalogue(labels)
+    return model
+
+
+def _take_weights(model: ECGCLIP, source: Path) -> None:
+    if source.is_dir():
+        source = source / WEIGHTS
+    if not source.is_file():
+        raise UserError(f"--init_from {source} does not exist: give a checkpoint or the folder of an artefact")
+    try:
+        weights = (
+            load_file(source)
+            if source.suffix == ".safetensors"
+            else torch.load(source, map_location="cpu", weights_only=True)["state_dict"]
+        )
+        model.load_state_dict(weights)
+    except Exception as error:  # A damaged file can raise nearly anything.
+        raise UserError(
+            f"--init_from {source} does not fit the model ({' '.join(str(error).split())[:200]}): give one of the same towers"
+        ) from error
+
+
+def _quieten() -> None:
+    """Leave out what Lightning says about itself on every run."""
+    for message in (
+        "does not have many workers",
+        "Checkpoint directory",
+        "is incompatible with `use_distributed_sampler`",
+        "Experiment logs directory",
+    ):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.INFO)

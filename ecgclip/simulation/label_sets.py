@@ -1,0 +1,115 @@
+"""Which labels can be drawn side by side, and drawing sets of them."""
+
+from collections.abc import Collection
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgclip.errors import UserError
+from ecgclip.labels import Catalogue
+from ecgclip.simulation.traits import DRAWABLE, RECORDS, TRAITS
+
+NORMAL_WITH = frozenset(
+    {"SR", "SBRAD", "SARRH"}
+)  # All that stands beside a normal ECG (clinical rules of the catalogue).
+COMPANIONS = (0.35, 0.35, 0.2, 0.1)  # How often an ECG with a finding has none, one, two or three more.
+PREVALENCES = ("uniform", "hospital")
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> Catalogue:
+    """Return the catalogue that the simulator draws, read once."""
+    return Catalogue.load("ja98")
+
+
+def essential(labels: Collection[str]) -> frozenset[str]:
+    """Return a set without what its other labels imply: Wenckebach says which second-degree block is meant.
+
+    Args:
+        labels: Ids with a trait.
+
+    Raises:
+        UserError: For labels that exclude each other.
+    """
+    known = frozenset(labels) & TRAITS.keys()
+    conflicts = catalogue().conflicts(known)
+    if conflicts:
+        raise UserError(f"simulate: {conflicts[0][0]} and {conflicts[0][1]} exclude each other: leave one of them out")
+    implied = frozenset().union(*(catalogue().implied([name]) - {name} for name in known))
+    return frozenset(labels) - implied
+
+
+@lru_cache(maxsize=1)
+def compatible() -> NDArray[np.bool_]:
+    """Return which two labels show side by side, ``(98, 98)`` bool, symmetric, in the order of ``DRAWABLE``.
+
+    Two labels do where neither needs an aspect of the ECG that the other one needs, and the catalogue, implied labels included, does
+    not exclude them.
+    """
+    out = np.zeros((len(DRAWABLE), len(DRAWABLE)), bool)
+    for i, one in enumerate(DRAWABLE):
+        for j, other in enumerate(DRAWABLE[:i]):
+            if "NORM" in (one, other):
+                fits = bool({one, other} & NORMAL_WITH)
+            else:
+                fits = not TRAITS[one].uses & TRAITS[other].uses
+            out[i, j] = out[j, i] = fits and not catalogue().conflicts([one, other])
+    return out
+
+
+def draw_label_sets(n: int, seed: int, prevalence: str = "uniform") -> list[frozenset[str]]:
+    """Draw sets of labels that occur together and all show in the record drawn for them.
+
+    Sinus rhythm is named wherever nothing else is the rhythm; labels that another one implies are left to the catalogue.
+
+    Args:
+        n: How many.
+        seed: Not negative; the sets follow from it and ``n``.
+        prevalence: ``uniform``: every label (but sinus rhythm) about equally often; ``hospital``: as in PTB-XL, with a long tail.
+
+    Returns:
+        n sets of ids of ``ja98``.
+
+    Raises:
+        UserError: For another prevalence, or a negative number.
+    """
+    if prevalence not in PREVALENCES:
+        raise UserError(f"draw_label_sets: prevalence {prevalence!r} is not one of {', '.join(PREVALENCES)}")
+    if n < 0 or seed < 0:
+        raise UserError(f"draw_label_sets: n {n} and seed {seed} must not be negative")
+    rng = np.random.default_rng(seed)
+    pairs = compatible()
+    sinus, normal = DRAWABLE.index("SR"), DRAWABLE.index("NORM")
+    weights = np.array([TRAITS[name].weight for name in DRAWABLE], float)
+    often = np.where(np.isin(np.arange(len(DRAWABLE)), (sinus, normal)), 0.0, weights)
+    drawn = np.zeros(len(DRAWABLE))
+    drawn[sinus] = np.inf
+    out = []
+    for _ in range(n):
+        if prevalence == "uniform":
+            target = int(np.argmin(drawn + 0.5 * rng.random(len(drawn))))
+            often = np.where(np.isfinite(drawn), 1.0 / (1.0 + drawn - drawn.min()) ** 2, 0.0)
+        elif rng.random() < TRAITS["NORM"].weight / RECORDS:
+            target = normal
+        else:
+            target = int(rng.choice(len(often), p=often / often.sum()))
+        chosen = _with_companions(target, often, pairs, rng)
+        if bool(pairs[chosen, sinus].all()):
+            chosen.append(sinus)
+        drawn[chosen] += 1
+        out.append(frozenset(DRAWABLE[i] for i in chosen))
+    return out
+
+
+def _with_companions(
+    target: int, often: NDArray[np.float64], pairs: NDArray[np.bool_], rng: np.random.Generator
+) -> list[int]:
+    """Return the target and up to three labels beside it, each drawn as often as ``often`` says."""
+    chosen = [target]
+    for _ in range(int(rng.choice(len(COMPANIONS), p=COMPANIONS))):
+        left = often * pairs[chosen].all(0)
+        if left.sum() == 0:
+            break
+        chosen.append(int(rng.choice(len(left), p=left / left.sum())))
+    return chosen

@@ -1,0 +1,242 @@
+"""Label sets and seeds in, 12-lead ECGs out."""
+
+import math
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgclip.errors import UserError
+from ecgclip.simulation import noise as recording_noise
+from ecgclip.simulation.draws import Draws
+from ecgclip.simulation.heart import Heart, healthy
+from ecgclip.simulation.label_sets import essential
+from ecgclip.simulation.rhythm import Timeline, timeline
+from ecgclip.simulation.traits import EXTRA, TRAITS
+from ecgclip.simulation.vectors import EINTHOVEN, dipole
+from ecgclip.simulation.waves import Bump, own_beat, p_wave, spike, ventricular_beat
+
+CHUNK = 64  # Records at a time: their waves stay within the processor's cache.
+REACH = 3.6  # Widths of a bump beyond which it is under 0.2 % of its height.
+ORDER = {name: place for place, name in enumerate((*TRAITS, *EXTRA))}
+ALL_TRAITS = {**TRAITS, **EXTRA}
+
+
+class Score(NamedTuple):
+    """A record before it is played: its bumps in time, and what each looks like in the leads.
+
+    Attributes:
+        at, left, right, flat, gain: ``(M,)`` each, one bump of one beat: its middle and widths in s, its factor.
+        column: ``(M,)`` int, its row of ``vectors``.
+        vectors: ``(K, 8)`` mV, see ``ecgclip.simulation.vectors``.
+        waves: ``(C, 8)`` and their time courses ``(C, T)``, of fibrillation or flutter.
+    """
+
+    at: NDArray[np.float64]
+    left: NDArray[np.float64]
+    right: NDArray[np.float64]
+    flat: NDArray[np.float64]
+    gain: NDArray[np.float64]
+    column: NDArray[np.int64]
+    vectors: NDArray[np.float64]
+    waves: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+
+
+def simulate(
+    label_sets: Sequence[Collection[str]],
+    seeds: Sequence[int],
+    *,
+    sampling_rate: float = 100.0,
+    seconds: float = 10.0,
+    noise: bool = True,
+) -> NDArray[np.float32]:
+    """Draw one 12-lead ECG per label set, with the trait of every label.
+
+    A record follows from its label set and its seed alone. One seed is one person: with another label set, the same heart shows
+    something else.
+
+    Args:
+        label_sets: N sets of ids of the catalogue ``ja98`` (or ``DEXTRO``, dextrocardia); an empty one is a normal ECG.
+        seeds: N whole numbers, not negative.
+        sampling_rate: Hz.
+        seconds: Length of a record. Events want 10 s; shorter ones show what fits.
+        noise: Add wander, muscle and mains, as small as in a good recording.
+
+    Returns:
+        ``(N, 12, T)`` float32, mV, leads I, II, III, aVR, aVL, aVF, V1-V6; ``T = round(sampling_rate * seconds)``.
+
+    Raises:
+        UserError: For an unknown label, labels that exclude each other, another number of seeds than of sets, a negative seed, or a
+            rate or length that is not positive.
+    """
+    if len(label_sets) != len(seeds):
+        raise UserError(f"simulate: {len(label_sets)} label sets but {len(seeds)} seeds: give one seed per set")
+    if not (sampling_rate > 0 and math.isfinite(sampling_rate)):
+        raise UserError(f"simulate: sampling rate {sampling_rate:g} Hz must be above 0 (100 or 500 are common)")
+    if not (seconds > 0 and math.isfinite(seconds)) or round(sampling_rate * seconds) < 1:
+        raise UserError(f"simulate: {seconds:g} s at {sampling_rate:g} Hz is not a single sample: ask for 10 s")
+    samples = round(sampling_rate * seconds)
+    out = np.empty((len(label_sets), 12, samples), np.float32)
+    for start in range(0, len(label_sets), CHUNK):
+        stop = start + CHUNK
+        _chunk(label_sets[start:stop], seeds[start:stop], sampling_rate, noise, out[start:stop])
+    return out
+
+
+def _chunk(
+    label_sets: Sequence[Collection[str]], seeds: Sequence[int], rate: float, noise: bool, out: NDArray[np.float32]
+) -> None:
+    """Fill ``out`` ``(n, 12, T)`` with the records of one chunk."""
+    samples = out.shape[2]
+    scores, extra, swapped, mirrored = [], np.zeros((len(out), 8, samples), np.float32), [], []
+    for row, (labels, seed) in enumerate(zip(label_sets, seeds, strict=True)):
+        if int(seed) != seed or seed < 0:
+            raise UserError(f"simulate: seed {seed} of record {row} is not a whole number from 0 up")
+        draws = Draws(int(seed))
+        heart = healthy(draws)
+        for name in ordered(labels):
+            ALL_TRAITS[name].apply(heart, draws)
+        scores.append(score(heart, timeline(heart, samples / rate, draws), rate, samples, draws))
+        swapped.append(heart.arms_swapped)
+        mirrored.append(heart.mirrored)
+        if noise:
+            extra[row] = recording_noise.draw(draws, samples, rate)
+    leads = _play(scores, rate, samples)
+    leads += extra
+    _wire(leads, np.array(swapped), np.array(mirrored), out)
+
+
+def ordered(labels: Collection[str]) -> list[str]:
+    """Return the labels in the catalogue's order, so that a set's own order changes nothing.
+
+    Raises:
+        UserError: For a label that has no trait, or labels that exclude each other.
+    """
+    names = {labels} if isinstance(labels, str) else set(labels)
+    unknown = sorted(names - ALL_TRAITS.keys())
+    if unknown:
+        raise UserError(
+            f"simulate: no label {', '.join(map(repr, unknown))}: the ids are those of the catalogue ja98, such as CRBBB"
+        )
+    return sorted(essential(names), key=ORDER.__getitem__)
+
+
+def score(heart: Heart, line: Timeline, rate: float, samples: int, draws: Draws) -> Score:
+    """Write out every bump of a record."""
+    templates = {kind: _template(kind, heart, line, rate, draws) for kind in line.waves}
+    beats = sorted(t for kind in ("own", "escape", "ventricular") for t in line.waves.get(kind, ()))
+    before = dict(zip(beats[1:], np.diff(beats).tolist(), strict=True)) if len(beats) > 1 else {}
+    parts: list[NDArray[np.float64]] = []
+    columns: list[NDArray[np.int64]] = []
+    vectors: list[NDArray[np.float64]] = []
+    for kind, bumps in templates.items():
+        times = np.array(line.waves[kind])
+        # QT follows the interval before a beat, but not all the way (hysteresis).
+        ratio = np.array([before.get(t, line.mean_rr) for t in line.waves[kind]]) / line.mean_rr
+        stretch = np.clip(ratio, 0.5, 1.6) ** 0.2
+        gain = 1.0 + heart.beat_gain * np.sin(2 * np.pi * heart.breaths * times)
+        shape = np.array([b[:4] for b in bumps])
+        moves = np.array([b.stretches for b in bumps])
+        at = times[:, None] + shape[:, 0] * np.where(moves, stretch[:, None], 1.0)
+        block = np.empty((5, *at.shape))
+        block[0], block[1], block[2], block[3], block[4] = at, shape[:, 1], shape[:, 2], shape[:, 3], gain[:, None]
+        parts.append(block.reshape(5, -1))
+        columns.append(np.tile(np.arange(len(vectors), len(vectors) + len(bumps)), len(times)))
+        vectors += [b.vector for b in bumps]
+    table = np.array(vectors).reshape(-1, 8) * np.array([heart.gains[0], *heart.gains])
+    flat = np.concatenate(parts, axis=1) if parts else np.empty((5, 0))
+    column = np.concatenate(columns) if columns else np.empty(0, np.int64)
+    at, left, right, plateau, gains = flat
+    return Score(at, left, right, plateau, gains, column, table, _atrial_waves(line, rate, samples, draws))
+
+
+def _template(kind: str, heart: Heart, line: Timeline, rate: float, draws: Draws) -> list[Bump]:
+    if kind == "own":
+        return own_beat(heart, line.mean_rr)
+    if kind == "escape" or kind == "ventricular":
+        left_sided = draws.chance(0.4)
+        width = draws.between(0.14, 0.165) if kind == "ventricular" else draws.between(0.125, 0.15)
+        axis = draws.choice((-75.0, 95.0, -140.0)) + draws.between(-20, 20)
+        size = draws.between(1.0, 1.45) if kind == "ventricular" else draws.between(0.8, 1.1)
+        return ventricular_beat(width, axis, 115.0 if left_sided else -70.0, size)
+    if kind == "spike":
+        return spike(rate, draws.between(0.5, 1.2))
+    return p_wave(heart, {"p": "sinus", "p_low": "low", "p_early": "early", "p_pointed": "pointed"}[kind])
+
+
+def _atrial_waves(
+    line: Timeline, rate: float, samples: int, draws: Draws
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """f waves (irregular, 5-8 per second, best in V1) or F waves (a saw, best in II, III and aVF)."""
+    if not (line.fibrillation or line.flutter):
+        return None
+    t = np.arange(samples) / rate
+    if line.flutter:
+        phase = (t - line.flutter_phase) * line.flutter
+        # Slowly down, fast up: the first four harmonics of a saw.
+        saw = sum(np.sin(2 * np.pi * k * phase) / k for k in range(1, 5))
+        size = draws.between(0.1, 0.16)
+        return dipole(85, size, 95, 0.35 * size)[None], np.asarray(saw)[None]
+    rows, vectors = [], []
+    coarse = draws.between(0.5, 1.4)
+    for _ in range(3):
+        speed = draws.between(4.8, 8.2)
+        drift = draws.between(0.4, 0.9) * np.sin(2 * np.pi * draws.between(0.4, 1.3) * t + 6.28 * draws.unit())
+        swell = 1 + 0.6 * np.sin(2 * np.pi * draws.between(0.3, 1.1) * t + 6.28 * draws.unit())
+        rows.append(swell * np.sin(2 * np.pi * (speed * t + drift) + 6.28 * draws.unit()))
+        size = coarse * draws.between(0.02, 0.045)
+        vectors.append(dipole(draws.between(20, 110), size, draws.between(90, 130), size))
+    return np.array(vectors), np.array(rows)
+
+
+def _play(scores: Sequence[Score], rate: float, samples: int) -> NDArray[np.float32]:
+    """Turn scores into ``(n, 8, T)`` float32, mV: left, down, V1-V6."""
+    depth = max(len(s.vectors) + (0 if s.waves is None else len(s.waves[0])) for s in scores)
+    vectors = np.zeros((len(scores), depth, 8), np.float32)
+    basis = np.zeros((len(scores), depth, samples), np.float32)
+    base = []
+    for row, s in enumerate(scores):
+        k = len(s.vectors)
+        vectors[row, :k] = s.vectors
+        base.append(s.column + row * depth)
+        if s.waves is not None:
+            vectors[row, k : k + len(s.waves[0])], basis[row, k : k + len(s.waves[0])] = s.waves
+    at, left, right, flat, gain = (np.concatenate(part) for part in list(zip(*scores, strict=True))[:5])
+    first = np.ceil((at - flat - REACH * left) * rate).astype(np.int64)
+    last = np.floor((at + flat + REACH * right) * rate).astype(np.int64)
+    np.clip(first, 0, samples, out=first)
+    np.clip(last, -1, samples - 1, out=last)
+    lengths = np.maximum(last - first + 1, 0)
+    ends = np.cumsum(lengths)
+    bump = np.repeat(np.arange(len(at)), lengths)
+    sample = np.arange(len(bump)) - np.repeat(ends - lengths - first, lengths)
+    x = (sample / rate - at[bump]).astype(np.float32)
+    width = np.where(x < 0, left[bump], right[bump]).astype(np.float32)
+    z = np.maximum(np.abs(x) - flat[bump].astype(np.float32), 0) / width
+    values = gain[bump].astype(np.float32) * np.exp(-0.5 * z * z)
+    place = np.concatenate(base)[bump] * samples + sample
+    np.add.at(basis.reshape(-1), place, values)
+    return np.matmul(vectors.transpose(0, 2, 1), basis)
+
+
+def _wire(
+    leads: NDArray[np.float32], swapped: NDArray[np.bool_], mirrored: NDArray[np.bool_], out: NDArray[np.float32]
+) -> None:
+    """Derive the 12 leads: Einthoven's and Goldberger's from I and II, so that II = I + III holds to rounding."""
+    limb = np.einsum("ij,njt->nit", EINTHOVEN.astype(np.float32), leads[:, :2])
+    one, two = limb[:, 0], limb[:, 1]
+    # Exchanged arm electrodes and a heart on the right look alike in the limb leads: I upside down, II and III exchanged.
+    other = swapped ^ mirrored
+    two[other] -= one[other]
+    one[other] *= -1
+    out[:, 0], out[:, 1] = one, two
+    out[:, 2] = two - one
+    out[:, 3] = -(one + two) / 2
+    out[:, 4] = one - two / 2
+    out[:, 5] = two - one / 2
+    out[:, 6:] = leads[:, 2:]
+    # On the right chest there is less and less heart under V3-V6.
+    out[mirrored, 6:] = (
+        out[mirrored][:, [7, 6, 6, 6, 6, 6]] * np.array([1, 0.9, 0.7, 0.5, 0.35, 0.25], np.float32)[:, None]
+    )
