@@ -8,7 +8,7 @@ import torch
 from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
 from ecgclip.towers.tokenizer import japanese_tokenizer
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -39,6 +39,12 @@ PTBXL_UNSEEN = (
     "PAC",
 )
 MICROVOLT = 1e-3  # mV; the unit of a store
+
+
+@rank_zero_only
+def announce(line: str) -> None:
+    """Tell the person at the terminal, once for all processes."""
+    print(line, flush=True)
 
 
 class Records(Dataset[dict[str, Any]]):
@@ -144,7 +150,7 @@ class ECGDataModule(LightningDataModule):
         self.rows = {name: np.flatnonzero(split == name) for name in ("train", "val", "test")}
         for name, rows in self.rows.items():
             if len(rows) == 0:
-                rank_zero_info(f"{name}: no records here, skipped")
+                announce(f"No {name} records are here: that split is left out")
         annotated = (self.states != UNKNOWN).any(0)
         self.usable = annotated & ~np.isin(self.labels.ids, list(self.withheld))
         described = (self.states[:, self.usable] == POSITIVE).any(1)

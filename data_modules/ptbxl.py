@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_info
-
-from data_modules.base import ECGDataModule
+from data_modules.base import ECGDataModule, announce
 from ecgclip.errors import UserError
 from ecgclip.paths import cache_dir, cache_key
 from ecgclip.prepare import prepare
@@ -49,7 +47,7 @@ class PTBXLDataModule(ECGDataModule):
     def _prepared(self) -> Path:
         folder = read_ptbxl(self.root, self.sampling_rate)
         for note in folder.notes:
-            rank_zero_info(f"PTB-XL: {note}")
+            announce(f"PTB-XL: {note}")
         key = cache_key(root=Path(self.root).absolute(), sampling_rate=self.sampling_rate, seconds=self.record_seconds)
         # Left as it is where neither the tables nor the records have changed since it was made.
         return prepare(

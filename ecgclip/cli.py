@@ -5,7 +5,6 @@ import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import ecgclip
 from ecgclip.errors import UserError
@@ -42,14 +41,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _run(given)
-    except UserError as error:
-        _fail(str(error))
-    except PermissionError as error:
-        _fail(f"no permission for {error.filename}: change its permissions, or choose another place")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        message = _for_user(error)
+        if message is None:
             raise
-        _fail("the disk is full: free some space and go on with --ckpt_path RUN/checkpoints/last.ckpt")
+        sys.stdout.flush()
+        print(f"ecgclip: {' '.join(message.split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _for_user(error: BaseException) -> str | None:
+    """Return what a user can do about an error, also where the parser has wrapped it in one of its own; None for a bug."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        if isinstance(cause, PermissionError):
+            return f"no permission for {cause.filename}: change its permissions, or choose another place"
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "the disk is full: free some space and go on with --ckpt_path RUN/checkpoints/last.ckpt"
+        cause = cause.__cause__
+    return None
 
 
 def _run(given: list[str]) -> None:
@@ -69,12 +81,6 @@ def _run(given: list[str]) -> None:
     from ecgclip.experiment import run_experiment
 
     run_experiment(command, rest)
-
-
-def _fail(message: str) -> NoReturn:
-    sys.stdout.flush()
-    print(f"ecgclip: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
 
 
 def _check_configs(rest: list[str]) -> None:

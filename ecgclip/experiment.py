@@ -2,6 +2,9 @@
 
 import csv
 import logging
+import os
+import secrets
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -19,14 +22,30 @@ from safetensors.torch import load_file
 from data_modules import ECGDataModule
 from ecgclip.artefact import WEIGHTS, save_artefact
 from ecgclip.callbacks import Timing, ZeroShotEvaluation
+from ecgclip.callbacks.zero_shot import PER_LABEL, PICTURES
 from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.losses import gather_rows
 from ecgclip.model import ECGCLIP, tokenizer_name
-from ecgclip.run import CONFIG, closing_table, open_run, read_metrics, run_of
+from ecgclip.run import CONFIG, METRICS, closing_table, open_run, read_metrics, run_of
 
 ARTEFACT = "artefact"
 BENCH_STEPS = 40
+UNHELPFUL = (
+    "The '.*_dataloader' does not have many workers",  # None are wanted: the memory map is read at memory speed.
+    "Checkpoint directory .* exists",
+    "Experiment logs directory .* exists",
+    "Precision bf16-mixed is not supported by the model summary",
+    ".*treespec, LeafSpec",
+)
+RESULTS = {  # What the closing table says about where things lie.
+    "all figures": METRICS,
+    "per label": PER_LABEL,
+    "example ECGs": PICTURES,
+    "curves": "metrics.csv",
+    "W&B": "wandb",
+    "trained model": ARTEFACT,
+}
 EVALUATIONS = ("validate", "test", "predict")
 
 
@@ -54,7 +73,7 @@ class RunConfig(SaveConfigCallback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit" or self.already_saved or not trainer.is_global_zero:
             return
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        config = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, format="yaml"))
         for name in ("ckpt_path", "init_from", "config"):
             config.pop(name, None)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -66,6 +85,12 @@ class RunConfig(SaveConfigCallback):
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(config, allow_val_change=True)
         self.already_saved = True
+
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt) and last.is_file():
+            print(f"\nInterrupted. Go on with: ecgclip fit --ckpt_path {last}", flush=True)
 
 
 class ExperimentCLI(LightningCLI):
@@ -90,6 +115,9 @@ class ExperimentCLI(LightningCLI):
         parser.link_arguments("data.sampling_rate", "model.sampling_rate", apply_on="instantiate")
         parser.link_arguments("data.crop_seconds", "model.window_seconds", apply_on="instantiate")
         parser.link_arguments("model.text_tower_args", "data.init_args.tokenizer", compute_fn=tokenizer_name)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let a checkpoint's arguments override the command line. Here ``config.yaml`` of its run lies beneath both."""
@@ -193,22 +221,15 @@ class ExperimentCLI(LightningCLI):
     def _print_results(self, split: str) -> None:
         if not self.trainer.is_global_zero:
             return
-        folder = self.run_folder
-        metrics = read_metrics(folder)
-        records = metrics.get(f"data/{split}/records") or 0
-        lines = [
-            "",
-            f"{self.settings.experiment} on the {split} split: {records:.0f} records",
-            closing_table(metrics, split),
-            "",
-            f"  all figures      {folder}/metrics.json",
-            f"  per label        {folder}/per_label.csv",
-            f"  example ECGs     {folder}/pictures/",
-            f"  curves           {folder}/metrics.csv, {folder}/wandb/",
-            f"  trained model    {folder}/{ARTEFACT}   (ecgclip predict {folder}/{ARTEFACT} FILE...)",
-        ]
-        kept = [line for line in lines if "/" not in line or "  " not in line or (folder / Path(line.split("/")[-1]).name).exists()]
-        print("\n".join(lines if self.subcommand == "fit" else kept), flush=True)
+        metrics = read_metrics(self.run_folder)
+        print(f"\n{self.settings.experiment} on the {split} split: {metrics.get(f'data/{split}/records') or 0:.0f} records")
+        print(closing_table(metrics, split), end="\n\n")
+        for what, name in RESULTS.items():
+            if (self.run_folder / name).exists():
+                print(f"  {what:17}{self.run_folder / name}")
+        if (self.run_folder / ARTEFACT).exists():
+            print(f"  read ECGs with it: ecgclip predict {self.run_folder / ARTEFACT} FILE...")
+        sys.stdout.flush()
 
 
 def run_experiment(command: str, arguments: list[str]) -> None:
@@ -226,19 +247,23 @@ def run_experiment(command: str, arguments: list[str]) -> None:
     if command == "bench":
         bench(arguments)
         return
-    ExperimentCLI(
-        ECGCLIP,
-        ECGDataModule,
-        subclass_mode_data=True,
-        args=[command, *_with_run_config(arguments)],
-        parser_class=Parser,
-        save_config_callback=RunConfig,
-        seed_everything_default=0,
-        # The samplers share out the records themselves, the same for any number of processes.
-        trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0},
-        auto_configure_optimizers=False,
-        load_from_checkpoint_support=False,
-    )
+    try:
+        ExperimentCLI(
+            ECGCLIP,
+            ECGDataModule,
+            subclass_mode_data=True,
+            args=[command, *_with_run_config(arguments)],
+            parser_class=Parser,
+            save_config_callback=RunConfig,
+            seed_everything_default=0,
+            # The samplers share out the records themselves, the same for any number of processes.
+            trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+    finally:
+        if "wandb" in sys.modules:  # Else the next run of this Python would go on with this one.
+            sys.modules["wandb"].finish()
 
 
 def bench(arguments: list[str]) -> None:
@@ -254,9 +279,11 @@ def bench(arguments: list[str]) -> None:
 
 def _with_run_config(arguments: list[str]) -> list[str]:
     """Put the configuration of a checkpoint's run beneath what is given: the command line wins, then YAMLs, then that run."""
-    parser_free = dict(zip(arguments, arguments[1:] + [""], strict=True))
-    joined = {name: value for name, _, value in (a.partition("=") for a in arguments) if value}
-    checkpoint = joined.get("--ckpt_path") or parser_free.get("--ckpt_path")
+    checkpoint = ""
+    for here, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, value = here.partition("=")
+        if name == "--ckpt_path":
+            checkpoint = value or following
     run = run_of(Path(checkpoint)) if checkpoint else None
     return ["--config", str(run / CONFIG), *arguments] if run else arguments
 
@@ -273,7 +300,7 @@ def _wandb_logger(run: Path, experiment: str, *, offline: bool) -> WandbLogger:
 
     name = run / "wandb_id"
     if not name.is_file() and rank_zero_only.rank == 0:
-        name.write_text(wandb.util.generate_id())
+        name.write_text(secrets.token_hex(4))
     identity = name.read_text() if name.is_file() else None
     # Neither the terminal's text nor the command line, with its folders, goes there.
     settings = wandb.Settings(console="off", disable_git=True, disable_code=True, x_disable_meta=True, silent=True)
@@ -317,13 +344,9 @@ def _take_weights(model: ECGCLIP, source: Path) -> None:
 
 
 def _quieten() -> None:
-    """Leave out what Lightning says about itself on every run."""
-    for message in (
-        "does not have many workers",
-        "Checkpoint directory",
-        "is incompatible with `use_distributed_sampler`",
-        "Experiment logs directory",
-    ):
-        warnings.filterwarnings("ignore", message=f".*{message}.*")
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.INFO)
+    """Leave out what Lightning and W&B say about themselves on every run."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in UNHELPFUL:
+        warnings.filterwarnings("ignore", message=f".*{message}")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ecgclip.errors import UserError
 
-MAX_SCALE = 100.0  # CLIP (arXiv 2103.00020, section 2.5) clamps the scale of the logits here.
-NEVER = -1e4  # A logit with no probability: far below any similarity times MAX_SCALE.
+MAX_LOG_SCALE = math.log(100)  # CLIP (arXiv 2103.00020, section 2.5) clamps the scale of the logits here.
+NEVER = -1e4  # A logit with no probability: far below any similarity times 100.
 
 
 class Pairs(NamedTuple):
@@ -104,6 +104,15 @@ def _spread(logits: Tensor, positives: Tensor) -> Tensor:
     return (rows * has).sum() / has.sum().clamp(min=1)
 
 
+def _scale(log_scale: nn.Parameter) -> Tensor:
+    """Return the factor on the similarities, at most 100.
+
+    The parameter itself is held below the bound: beyond it, it would get no gradient, and could never come back.
+    """
+    log_scale.data.clamp_(max=MAX_LOG_SCALE)
+    return log_scale.exp()
+
+
 class InfoNCE(nn.Module):
     """Symmetric InfoNCE between ECGs and texts.
 
@@ -135,7 +144,7 @@ class InfoNCE(nn.Module):
     @property
     def scale(self) -> Tensor:
         """The factor on the cosine similarities, at most 100."""
-        return self.log_scale.exp().clamp(max=MAX_SCALE)
+        return _scale(self.log_scale)
 
     def forward(self, pairs: Pairs) -> Tensor:
         """Return the loss of the batch of all processes, a scalar in float32."""
@@ -171,7 +180,7 @@ class SigmoidLoss(nn.Module):
     @property
     def scale(self) -> Tensor:
         """The factor on the cosine similarities, at most 100."""
-        return self.log_scale.exp().clamp(max=MAX_SCALE)
+        return _scale(self.log_scale)
 
     def forward(self, pairs: Pairs) -> Tensor:
         """Return the loss of the batch of all processes, a scalar in float32: summed over texts, averaged over ECGs."""

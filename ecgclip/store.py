@@ -88,20 +88,21 @@ class Store:
             info = json.loads((path / INFO).read_text("utf-8"))
             if info["format"] != FORMAT:
                 raise KeyError
-            version, expected = info["version"], info["records"] * len(info["leads"]) * info["samples"] * 2
-        except (ValueError, KeyError, TypeError):
+            if info["version"] != VERSION:
+                raise UserError(f"{path} is a store of version {info['version']}, this program reads version {VERSION}: prepare it again")
+            if info["leads"] != list(LEADS) or not {"sampling_rate", "annotated", "made_from", "checksums"} <= info.keys():
+                raise KeyError
+            expected = int(info["records"]) * len(LEADS) * int(info["samples"]) * 2
+        except (ValueError, KeyError, TypeError, OSError):
             raise UserError(f"{path / INFO} is not that of a store of ECGs: give a folder made by prepare") from None
-        if version != VERSION:
-            raise UserError(f"{path} is a store of version {version}, this program reads version {VERSION}: prepare it again")
         cls._check_size(path, expected)
-        store = cls(path, info)
         try:
-            rows = pq.read_metadata(path / MANIFEST).num_rows
+            table = pq.read_metadata(path / MANIFEST)
         except (OSError, pa.ArrowException):
             raise UserError(f"{path / MANIFEST} is missing or damaged: prepare it again") from None
-        if rows != len(store):
-            raise UserError(f"{path / MANIFEST} has {rows} rows for {len(store)} records: prepare it again")
-        return store
+        if table.num_rows != info["records"] or not set(_SCHEMA.names) <= set(table.schema.to_arrow_schema().names):
+            raise UserError(f"{path / MANIFEST} does not belong to the {info['records']} records beside it: prepare it again")
+        return cls(path, info)
 
     @staticmethod
     def _check_size(path: Path, expected: int) -> None:
@@ -274,13 +275,16 @@ class StoreWriter:
         if signals.shape != expected or signals.dtype != np.int16:
             raise ValueError(f"signals must be int16 of shape {expected}, not {signals.dtype} of {signals.shape}")
         plain = [self._plain(row) for row in rows]
+        ids = [row["id"] for row in plain]
+        if len(self.ids.union(ids)) < len(self.ids) + len(ids):
+            raise ValueError("a record is written twice: pass each id once, and none that is in ids")
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain)
         with self._naming_the_next_step():
             # The rows come last: a row without its signal would be a lie, a signal without its row is cut off on resuming.
             self._write(self._signals, signals.astype("<i2", copy=False).tobytes())
             self._write(self._table, text.encode())
         self._rows += plain
-        self.ids.update(row["id"] for row in plain)
+        self.ids.update(ids)
 
     def finish(self) -> Path:
         """Close the store and give it its name, in the place of the one that may be there.

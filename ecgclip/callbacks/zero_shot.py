@@ -17,6 +17,7 @@ from ecgclip.evaluation.thresholds import best_f1_thresholds
 from ecgclip.evaluation.zero_shot import label_sets, per_label_table, zero_shot_report, zero_shot_scores
 from ecgclip.labels import POSITIVE
 from ecgclip.run import add_metrics
+from ecgclip.signals import LEADS
 
 BASELINE_SEED = 0  # Of the random tower: the same baseline for every run of a tower.
 PICTURES = "pictures"
@@ -163,6 +164,7 @@ class ZeroShotEvaluation(Callback):
                     title=f"{name}  ラベル: {known}",
                     findings=findings,
                     path=folder / f"{name}.png",
+                    lead_mask=[lead not in data.store.manifest["missing_leads"].iloc[record] for lead in LEADS],
                 )
             )
         return pages

@@ -33,15 +33,20 @@ def read_record(path: str | Path, *, sampling_rate: float | None = None) -> Reco
         UserError: When there is no such file, or it cannot be read: one line with its name.
     """
     path = Path(path)
-    if Path(f"{path}.hea").is_file():
-        return _read_wfdb(path, sampling_rate)
-    reader = READERS.get(path.suffix.lower())
-    if not path.exists():
+    reader = _read_wfdb if Path(f"{path}.hea").is_file() else READERS.get(path.suffix.lower())
+    if reader is not _read_wfdb and not path.exists():
         kind = "" if reader else " (nor a WFDB record of that name)"
         raise UserError(f"{path} does not exist{kind}: check the path")
-    if reader is None or path.is_dir():
+    if reader is None:
         raise UserError(f"{path}: not a file of a known kind: known are {', '.join(READERS)}")
-    return reader(path, sampling_rate)
+    try:
+        return reader(path, sampling_rate)
+    except UserError:
+        raise
+    except Exception as error:  # The parsers of three libraries raise whatever comes up in a damaged file.
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        remedy = "save it again as plain numbers" if path.suffix in (".npy", ".npz") else "copy or export it again"
+        raise UserError(f"{path.name} cannot be read ({reason}): {remedy}") from error
 
 
 def _record(path: Path, signal: np.ndarray, sampling_rate: float, names: Sequence[str], source: str) -> Record:
@@ -63,39 +68,25 @@ def _record(path: Path, signal: np.ndarray, sampling_rate: float, names: Sequenc
 # --- NumPy ---------------------------------------------------------------------------------------------------------------------------
 
 
-def _load(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(
-            f"{path.name} is not a NumPy file of plain numbers ({_first_line(error)}): save it again without objects"
-        ) from error
-
-
 def _read_npy(path: Path, sampling_rate: float | None) -> Record:
     if sampling_rate is None:
         raise UserError(
             f"{path.name}: a .npy does not say its sampling rate: pass sampling_rate, or save an .npz with it"
         )
-    array = _load(path)
+    array = np.load(path, allow_pickle=False)
     return _record(path, _leads_first(path, array, len(LEADS)), sampling_rate, LEADS, "npy")
 
 
 def _read_npz(path: Path, sampling_rate: float | None) -> Record:
     _refuse_rate(path, sampling_rate)
-    with _load(path) as archive:
+    with np.load(path, allow_pickle=False) as archive:
         for name in ("signal", "sampling_rate"):
             if name not in archive:
                 raise UserError(
                     f"{path.name} holds no {name!r}: save it with signal (mV), sampling_rate (Hz) and lead_names"
                 )
-        try:
-            signal, rate = archive["signal"], archive["sampling_rate"]
-            names = archive["lead_names"] if "lead_names" in archive else np.array(LEADS)
-        except (ValueError, OSError, EOFError) as error:
-            raise UserError(
-                f"{path.name} cannot be read ({_first_line(error)}): save it again without objects"
-            ) from error
+        signal, rate = archive["signal"], archive["sampling_rate"]
+        names = archive["lead_names"] if "lead_names" in archive else np.array(LEADS)
     if rate.size != 1 or rate.dtype.kind not in "iuf":
         raise UserError(f"{path.name}: sampling_rate is not one number: save it in Hz")
     if names.ndim != 1 or names.dtype.kind != "U":
@@ -140,6 +131,8 @@ def _read_wfdb(path: Path, sampling_rate: float | None) -> Record:
     _refuse_rate(path, sampling_rate)
     # A bare name may hold a dot of its own, so the header beside it goes first.
     header_path = Path(f"{path}.hea") if Path(f"{path}.hea").is_file() else path.with_suffix(".hea")
+    if not (path.exists() or header_path.is_file()):
+        raise UserError(f"{path} does not exist: check the path")
     if not header_path.is_file():
         raise UserError(f"{header_path.name} is not beside {path.name}: a WFDB record needs both, copy it too")
     header = _parse_header(header_path)
@@ -149,14 +142,7 @@ def _read_wfdb(path: Path, sampling_rate: float | None) -> Record:
         data = header_path.with_name(channel.file)
         if not data.is_file():
             raise UserError(f"{data} does not exist, but {header_path.name} names it: copy it too")
-    try:
-        signal, units = _read_plain(header_path, header) or _read_with_wfdb(header_path)
-    except UserError:
-        raise
-    except Exception as error:  # The library's parsers raise whatever comes up in a damaged file.
-        raise UserError(
-            f"{header_path.name} cannot be read as WFDB ({_first_line(error)}): copy or export it again"
-        ) from error
+    signal, units = _read_plain(header_path, header) or _read_with_wfdb(header_path)
     scale = np.array([_millivolts(header_path, unit) for unit in units])
     names = [channel.name for channel in header.channels]
     return _record(
@@ -233,10 +219,6 @@ def _millivolts(path: Path, unit: str) -> float:
 def _refuse_rate(path: Path, sampling_rate: float | None) -> None:
     if sampling_rate is not None:
         raise UserError(f"{path.name} says its own sampling rate: leave sampling_rate out")
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 
 READERS: dict[str, Callable[[Path, float | None], Record]] = {

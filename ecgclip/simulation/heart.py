@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from ecgclip.simulation.draws import Draws
 
-
 # What brings the median R and S of simulated normal ECGs to those of 400 normal ones of PTB-XL, V1-V6.
 CHEST_GAINS = (1.3, 1.3, 0.95, 1.05, 1.25, 1.5)
 
@@ -57,6 +56,8 @@ class Heart:
     second_r: float  # R' in V1 and V2, mV
     late: float  # size of the last, rightward vector of right bundle branch block
     fragments: float  # notches within a narrow QRS, mV
+    loop: float  # degrees: how far the first and last vectors stray from their usual place in the frontal plane
+    skew: float  # share of QRS by which the main wave comes late
     front: float  # factor on R in V1-V3
     j_wave: float  # mV
     # ST, T, U
@@ -90,45 +91,48 @@ def healthy(draws: Draws) -> Heart:
         draws: The record's random numbers.
 
     Returns:
-        A heart in sinus rhythm at 60-92/min, with no value that a label's criterion would catch.
+        A heart in sinus rhythm at 54-97/min, with no value that a label's criterion would catch.
     """
     between = draws.between
     axis = between(-15, 82)
     return Heart(
         rhythm="sinus",
-        rate=between(60, 92),
+        rate=between(54, 97),
         breathing=between(0.01, 0.03),
         breaths=between(0.2, 0.32),
         pq=between(0.135, 0.18),
         block="",
         p_width=between(0.08, 0.1),
-        p_right=between(0.055, 0.085),
-        p_left=between(0.055, 0.085),
-        p_axis=between(45, 65),
+        p_right=between(0.045, 0.09),
+        p_left=between(0.045, 0.085),
+        p_axis=between(35, 70),
         p_split=between(0.22, 0.3),
-        p_back=between(0.2, 0.6),
+        p_back=between(0.0, 0.35),
         qrs_kind="normal",
         qrs=between(0.078, 0.096),
         axis=axis,
-        rotation=between(-14, 14),
+        rotation=between(-20, 18),
         limb=between(0.7, 1.25),
         chest=between(0.78, 1.22),
-        septal=between(0.2, 0.34),
-        terminal=between(0.5, 0.85),
+        septal=between(0.16, 0.38),
+        terminal=between(0.45, 0.9),
         second_r=0.0,
         late=0.0,
-        fragments=0.0,
+        fragments=between(0.03, 0.1) if draws.chance(0.15) else 0.0,
+        loop=between(-40, 40),
+        skew=between(-0.04, 0.04),
         front=1.0,
         j_wave=0.0,
         qtc=between(0.385, 0.43),
-        t_size=between(0.24, 0.42),
-        t_axis=0.5 * axis + between(15, 30),
-        t_angle=between(28, 52),
-        t_narrow=between(0.9, 1.1),
+        t_size=between(0.2, 0.46),
+        t_axis=0.5 * axis + between(5, 35),
+        t_angle=between(18, 62),
+        t_narrow=between(0.85, 1.2),
         t_split=0.0,
         t_biphasic=0.0,
         strain=0.0,
-        u=between(0.0, 0.015),
-        gains=[between(0.92, 1.08), *(typical * between(0.82, 1.18) for typical in CHEST_GAINS)],
+        u=between(0.0, 0.02),
+        gains=[between(0.9, 1.1), *(typical * between(0.75, 1.25) for typical in CHEST_GAINS)],
+        st=[Regional("chest", between(0.0, 0.06), "up")],
         beat_gain=between(0.01, 0.05),
     )

@@ -13,6 +13,7 @@ from ecgclip.simulation.traits import DRAWABLE, RECORDS, TRAITS
 NORMAL_WITH = frozenset(
     {"SR", "SBRAD", "SARRH"}
 )  # All that stands beside a normal ECG (clinical rules of the catalogue).
+NORMAL_RHYTHMS = ("SBRAD", "SARRH")  # Each beside one normal ECG in twenty.
 COMPANIONS = (0.35, 0.35, 0.2, 0.1)  # How often an ECG with a finding has none, one, two or three more.
 PREVALENCES = ("uniform", "hospital")
 
@@ -33,7 +34,7 @@ def essential(labels: Collection[str]) -> frozenset[str]:
         UserError: For labels that exclude each other.
     """
     known = frozenset(labels) & TRAITS.keys()
-    conflicts = catalogue().conflicts(known)
+    conflicts = catalogue().conflicts(known | catalogue().implied(known))
     if conflicts:
         raise UserError(f"simulate: {conflicts[0][0]} and {conflicts[0][1]} exclude each other: leave one of them out")
     implied = frozenset().union(*(catalogue().implied([name]) - {name} for name in known))
@@ -50,11 +51,11 @@ def compatible() -> NDArray[np.bool_]:
     out = np.zeros((len(DRAWABLE), len(DRAWABLE)), bool)
     for i, one in enumerate(DRAWABLE):
         for j, other in enumerate(DRAWABLE[:i]):
+            fits = not TRAITS[one].uses & TRAITS[other].uses
             if "NORM" in (one, other):
                 fits = bool({one, other} & NORMAL_WITH)
-            else:
-                fits = not TRAITS[one].uses & TRAITS[other].uses
-            out[i, j] = out[j, i] = fits and not catalogue().conflicts([one, other])
+            both = frozenset((one, other))
+            out[i, j] = out[j, i] = fits and not catalogue().conflicts(both | catalogue().implied(both))
     return out
 
 
@@ -94,7 +95,9 @@ def draw_label_sets(n: int, seed: int, prevalence: str = "uniform") -> list[froz
             target = normal
         else:
             target = int(rng.choice(len(often), p=often / often.sum()))
-        chosen = _with_companions(target, often, pairs, rng)
+        chosen = [target] if target == normal else _with_companions(target, often, pairs, rng)
+        if target == normal and rng.random() < 0.1:
+            chosen.append(DRAWABLE.index(NORMAL_RHYTHMS[int(rng.integers(2))]))
         if bool(pairs[chosen, sinus].all()):
             chosen.append(sinus)
         drawn[chosen] += 1
@@ -105,7 +108,7 @@ def draw_label_sets(n: int, seed: int, prevalence: str = "uniform") -> list[froz
 def _with_companions(
     target: int, often: NDArray[np.float64], pairs: NDArray[np.bool_], rng: np.random.Generator
 ) -> list[int]:
-    """Return the target and up to three labels beside it, each drawn as often as ``often`` says."""
+    """Return a finding and up to three labels beside it, each drawn as often as ``often`` says."""
     chosen = [target]
     for _ in range(int(rng.choice(len(COMPANIONS), p=COMPANIONS))):
         left = often * pairs[chosen].all(0)

@@ -19,12 +19,12 @@ def draw(draws: Draws, samples: int, sampling_rate: float) -> NDArray[np.float32
     Returns:
         ``(8, T)`` float32, mV.
     """
-    muscle = np.float32(draws.between(0.002, 0.012) * draws.between(0.6, 1.6))
+    muscle = np.float32(0.003 * 8.0 ** draws.unit())
     out = draws.rng.standard_normal((8, samples), dtype=np.float32)
     out *= muscle
     t = np.arange(samples, dtype=np.float32) / np.float32(sampling_rate)
     rows, heights = [], []
-    for low, high, size in ((0.05, 0.15, 0.05), (0.15, 0.35, 0.03), (0.35, 0.6, 0.012)):
+    for low, high, size in ((0.05, 0.15, 0.07), (0.15, 0.35, 0.04), (0.35, 0.6, 0.015)):
         rows.append(np.sin(np.float32(2 * np.pi * draws.between(low, high)) * t + np.float32(6.2832 * draws.unit())))
         heights.append(size)
     mains = draws.choice((50.0, 60.0))  # east and west of Japan

@@ -1,5 +1,6 @@
 """When the atria and the ventricles of a record beat."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ecgclip.simulation.draws import Draws
@@ -39,6 +40,9 @@ class _Beat:
     q: float | None
     p_kind: str = "p"
     q_kind: str = "own"
+
+
+Event = Callable[[list[_Beat], Heart, float, Draws], list[_Beat]]
 
 
 def timeline(heart: Heart, seconds: float, draws: Draws) -> Timeline:
@@ -89,17 +93,16 @@ def _sinus(heart: Heart, seconds: float, draws: Draws, line: Timeline) -> list[_
     group = draws.choice((3, 4, 5)) if heart.block == "wenckebach" else draws.choice((3, 4))
     if heart.block == "high":
         group = draws.choice((3, 3, 4))
+    if heart.block == "two_to_one":
+        group = 2
     place = int(draws.unit() * group)
+    dropped = {"mobitz2": {group - 1}, "two_to_one": {1}, "high": set(range(1, group))}.get(heart.block, set())
     for p in ps:
         q: float | None = p + heart.pq
         if heart.block == "wenckebach":
             # The increments shrink within a group (Wenckebach's own observation), so RR shortens before the pause.
             q = None if place == group - 1 else p + heart.pq + (0.0, 0.09, 0.14, 0.17)[place]
-        elif heart.block == "mobitz2" and place == group - 1:
-            q = None
-        elif heart.block == "two_to_one" and len(beats) % 2:
-            q = None
-        elif heart.block == "high" and place:
+        elif place in dropped:
             q = None
         beats.append(_Beat(p, q))
         place = (place + 1) % group
@@ -215,14 +218,24 @@ _RHYTHMS = {
 # ---- events: each takes the beats of the dominant rhythm and returns them changed
 
 
-def _moment(beats: list[_Beat], seconds: float, draws: Draws, before: float = 1.2, first: float = 0.35) -> int:
-    """Return the number of a conducted beat after which an event still shows whole."""
-    inside = [
-        i for i, b in enumerate(beats) if b.q is not None and b.q_kind == "own" and first < b.q < seconds - before
-    ]
-    if not inside:
-        inside = [i for i, b in enumerate(beats) if b.q is not None and b.q >= 0][:1] or [0]
-    return draws.choice(inside)
+def _when(beat: _Beat) -> float:
+    return beat.q if beat.q is not None else beat.p or 0.0
+
+
+def _moment(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws, before: float = 1.2) -> int:
+    """Return the number of a conducted beat, away from other events, after which an event still shows whole."""
+    beats.sort(key=_when)
+    active = [i for i, b in enumerate(beats) if b.q is not None]
+    foreign = [b.q for b in beats if b.q is not None and b.q_kind != "own"]
+    near = 0.72 * 60.0 / heart.rate
+    inside = []
+    for last, i, following in zip(active, active[1:], active[2:], strict=False):
+        q = beats[i].q or 0.0
+        alone = q - (beats[last].q or 0.0) > near and (beats[following].q or 0.0) - q > near
+        if 0.35 < q < seconds - before and alone and not any(q - near < other < q + before for other in foreign):
+            inside.append(i)
+    # A record too short for the event gets it at its first beat.
+    return draws.choice(inside or [i for i in active if (beats[i].q or 0.0) >= 0][:1] or active[:1] or [0])
 
 
 def _shift(beats: list[_Beat], start: int, by: float) -> None:
@@ -256,26 +269,21 @@ def _run(beats: list[_Beat], heart: Heart, i: int, count: int, step: float, draw
     return beats + [_Beat(None, t, q_kind="ventricular") for t in times]
 
 
-def _ventricular(count: int, low: float = 0.36, high: float = 0.46, times: int = 1):  # type: ignore[no-untyped-def]
+def _ventricular(count: int, times: int) -> Event:
     def event(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws) -> list[_Beat]:
         again = draws.choice(range(1, times + 1))
         for _ in range(again):
-            i = _moment(beats, seconds, draws, before=0.8 + 0.45 * count)
-            beats = _run(sorted(beats, key=_when), heart, i, count, draws.between(low, high), draws)
-            beats.sort(key=_when)
+            i = _moment(beats, heart, seconds, draws, before=0.8 + 0.45 * count)
+            beats = _run(beats, heart, i, count, draws.between(0.36, 0.46), draws)
         return beats
 
     return event
 
 
-def _when(beat: _Beat) -> float:
-    return beat.q if beat.q is not None else beat.p or 0.0
-
-
 def _short_run(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws) -> list[_Beat]:
     count = draws.choice((3, 4, 5, 6, 8))
     count = max(3, min(count, int((seconds - 1.0) / 0.5)))
-    i = _moment(beats, seconds, draws, before=0.6 + 0.42 * count)
+    i = _moment(beats, heart, seconds, draws, before=0.6 + 0.42 * count)
     return _run(beats, heart, i, count, draws.between(0.33, 0.45), draws)
 
 
@@ -290,37 +298,28 @@ def _premature(beats: list[_Beat], heart: Heart, i: int, draws: Draws, p_kind: s
     beats.insert(i + 1, early)
 
 
-def _early(p_kind: str | None):  # type: ignore[no-untyped-def]
+def _early(p_kind: str | None) -> Event:
     def event(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws) -> list[_Beat]:
         for _ in range(draws.choice((1, 2, 3)) if seconds >= 8 else 1):
-            _premature(beats, heart, _moment(beats, seconds, draws), draws, p_kind)
+            _premature(beats, heart, _moment(beats, heart, seconds, draws), draws, p_kind)
         return beats
 
     return event
 
 
-def _pattern(every: int):  # type: ignore[no-untyped-def]
-    """Every second or third beat is an early one."""
+def _pattern(every: int) -> Event:
+    """Every second or third beat comes early, and the pause after it makes up for that."""
 
     def event(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws) -> list[_Beat]:
-        beats.sort(key=_when)
         place = int(draws.unit() * every)
         ventricular = draws.chance(0.7)
         step = draws.between(0.55, 0.64)
-        out: list[_Beat] = []
-        shift = 0.0
-        for i, beat in enumerate(beats):
-            if (i + place) % every or beat.q is None or i == 0:
-                _shift([beat], 0, shift)
-                out.append(beat)
-                continue
-            rr = _interval(beats, i - 1, heart)
-            q = (out[-1].q or 0.0) + max(step * rr, 0.36)
-            if ventricular:
-                out.append(_Beat(None, q, q_kind="ventricular"))
-            else:
-                out.append(_Beat(q - heart.pq, q, p_kind="p_early"))
-                shift += q - (beat.q + shift) + 0.2 * rr
+        out = beats[:1]
+        for i, beat in enumerate(beats[1:], start=1):
+            if (i + place) % every == 0:
+                q = (out[-1].q or 0.0) + max(step * _interval(beats, i - 1, heart), 0.36)
+                beat = _Beat(None, q, q_kind="ventricular") if ventricular else _Beat(q - heart.pq, q, p_kind="p_early")
+            out.append(beat)
         return out
 
     return event
@@ -331,14 +330,14 @@ def _arrest(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws) -> l
     rr = 60.0 / heart.rate
     pause = max(draws.choice((2.4, 2.6, 3.4, 3.6)) * rr, 2.1)
     pause = min(pause, max(1.9, 0.5 * seconds))
-    i = _moment(beats, seconds, draws, before=pause + 0.3)
+    i = _moment(beats, heart, seconds, draws, before=pause + 0.3)
     _shift(beats, i + 1, pause - rr)
     return beats
 
 
 def _exit_block(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws) -> list[_Beat]:
     """Beats fall out whole, P and all; the pause is twice the interval."""
-    i = _moment(beats, seconds, draws, before=2.1)
+    i = _moment(beats, heart, seconds, draws, before=2.1)
     gone = {i + 1}
     if draws.chance(0.6):
         gone |= {i + 1 + draws.choice((3, 4, 5)), i - draws.choice((3, 4, 5))}
@@ -348,7 +347,7 @@ def _exit_block(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws) 
 def _escape(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws) -> list[_Beat]:
     """A pause that a lower centre ends without a P wave."""
     rr = 60.0 / heart.rate
-    i = _moment(beats, seconds, draws, before=2.2)
+    i = _moment(beats, heart, seconds, draws, before=2.2)
     time = (beats[i].q or 0.0) + draws.between(1.35, 1.65)
     _shift(beats, i + 1, 1.5 + draws.between(0.55, 0.8) * max(rr, 0.8) - rr + 0.3)
     beats.insert(i + 1, _Beat(None, time, q_kind="own" if draws.chance(0.5) else "escape"))

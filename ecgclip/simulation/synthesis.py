@@ -14,7 +14,7 @@ from ecgclip.simulation.heart import Heart, healthy
 from ecgclip.simulation.label_sets import essential
 from ecgclip.simulation.rhythm import Timeline, timeline
 from ecgclip.simulation.traits import EXTRA, TRAITS
-from ecgclip.simulation.vectors import EINTHOVEN, dipole
+from ecgclip.simulation.vectors import COS_60, SIN_60, dipole
 from ecgclip.simulation.waves import Bump, own_beat, p_wave, spike, ventricular_beat
 
 CHUNK = 64  # Records at a time: their waves stay within the processor's cache.
@@ -158,7 +158,7 @@ def _template(kind: str, heart: Heart, line: Timeline, rate: float, draws: Draws
         left_sided = draws.chance(0.4)
         width = draws.between(0.14, 0.165) if kind == "ventricular" else draws.between(0.125, 0.15)
         axis = draws.choice((-75.0, 95.0, -140.0)) + draws.between(-20, 20)
-        size = draws.between(1.0, 1.45) if kind == "ventricular" else draws.between(0.8, 1.1)
+        size = draws.between(0.85, 1.25) if kind == "ventricular" else draws.between(0.7, 1.0)
         return ventricular_beat(width, axis, 115.0 if left_sided else -70.0, size)
     if kind == "spike":
         return spike(rate, draws.between(0.5, 1.2))
@@ -192,7 +192,8 @@ def _atrial_waves(
 
 def _play(scores: Sequence[Score], rate: float, samples: int) -> NDArray[np.float32]:
     """Turn scores into ``(n, 8, T)`` float32, mV: left, down, V1-V6."""
-    depth = max(len(s.vectors) + (0 if s.waves is None else len(s.waves[0])) for s in scores)
+    depths = [len(s.vectors) + (0 if s.waves is None else len(s.waves[0])) for s in scores]
+    depth = max(depths)
     vectors = np.zeros((len(scores), depth, 8), np.float32)
     basis = np.zeros((len(scores), depth, samples), np.float32)
     base = []
@@ -217,15 +218,19 @@ def _play(scores: Sequence[Score], rate: float, samples: int) -> NDArray[np.floa
     values = gain[bump].astype(np.float32) * np.exp(-0.5 * z * z)
     place = np.concatenate(base)[bump] * samples + sample
     np.add.at(basis.reshape(-1), place, values)
-    return np.matmul(vectors.transpose(0, 2, 1), basis)
+    # One product per record, of its own depth: with another record's padding the rounding would differ.
+    out = np.empty((len(scores), 8, samples), np.float32)
+    for row, k in enumerate(depths):
+        np.matmul(vectors[row, :k].T, basis[row, :k], out=out[row])
+    return out
 
 
 def _wire(
     leads: NDArray[np.float32], swapped: NDArray[np.bool_], mirrored: NDArray[np.bool_], out: NDArray[np.float32]
 ) -> None:
     """Derive the 12 leads: Einthoven's and Goldberger's from I and II, so that II = I + III holds to rounding."""
-    limb = np.einsum("ij,njt->nit", EINTHOVEN.astype(np.float32), leads[:, :2])
-    one, two = limb[:, 0], limb[:, 1]
+    one = leads[:, 0].copy()
+    two = COS_60 * leads[:, 0] + SIN_60 * leads[:, 1]
     # Exchanged arm electrodes and a heart on the right look alike in the limb leads: I upside down, II and III exchanged.
     other = swapped ^ mirrored
     two[other] -= one[other]

@@ -7,7 +7,6 @@ from typing import Any
 from ecgclip.simulation.draws import Draws
 from ecgclip.simulation.heart import Heart, Regional
 
-
 RECORDS = 21837  # of PTB-XL, of which a weight below is a part
 
 
@@ -84,25 +83,25 @@ def _times(low: float, high: float) -> Between:
 
 def _infarct(region: str, weight: float, uses: str = "") -> Trait:
     """Q, R gone, T inverted; ST at most slightly up, for an old infarct's is back to the line."""
-    st = (Wall((region,), 0.0, 0.09, ("dome", "up")),)
+    st = (Wall((region,), 0.0, 0.1, ("dome", "up")),)
     return _label(
-        f"q st t qrs {uses}", weight, q=(Wall((region,), 0.32, 0.6),), st=st, t=(Wall((region,), -0.12, -0.32),)
+        f"q st t qrs {uses}", weight, q=(Wall((region,), 0.24, 0.58),), st=st, t=(Wall((region,), -0.1, -0.32),)
     )
 
 
 def _ischaemia(region: str, weight: float) -> Trait:
     """T deeply and evenly inverted, ST a little down."""
-    st = (Wall((region,), -0.04, -0.1, ("flat", "down")),)
-    return _label("st t", weight, t=(Wall((region,), -0.28, -0.55),), st=st, t_narrow=Between(0.85, 1.0))
+    st = (Wall((region,), -0.02, -0.1, ("flat", "down")),)
+    return _label("st t", weight, t=(Wall((region,), -0.14, -0.5),), st=st, t_narrow=Between(0.85, 1.0))
 
 
 def _injury(region: str, weight: float) -> Trait:
     """ST deeply and squarely down, T upright."""
-    return _label("st t", weight, st=(Wall((region,), -0.2, -0.38, ("flat",)),), t=(Wall((region,), 0.1, 0.22),))
+    return _label("st t", weight, st=(Wall((region,), -0.15, -0.35, ("flat",)),), t=(Wall((region,), 0.1, 0.22),))
 
 
 # Aspects: rhythm, rate, atrium (P), pq, event, qrs (width and shape),
-# axis, turn (R progression), voltage, q, v1 (the shape in V1), st, t, qt, u, leads.
+# axis, rightward (forces to the right), turn (R progression), voltage, q, v1 (the shape in V1), st, t, qt, u, leads.
 TRAITS: dict[str, Trait] = {
     # ---- PTB-XL, in its order
     "NDT": _label("st t", 1829, t=(Wall(("left",), -0.02, 0.03),)),
@@ -119,18 +118,18 @@ TRAITS: dict[str, Trait] = {
     "IMI": _infarct("inferior", 2685, "axis"),
     "ASMI": _infarct("anteroseptal", 2363, "v1 turn"),
     "LVH": _label(
-        "voltage st t turn qrs",
+        "voltage st t turn qrs rightward",
         2137,
         limb=Between(1.3, 1.7),
-        chest=Between(1.65, 2.05),
+        chest=Between(1.65, 2.15),
         septal=Between(0.14, 0.2),
         terminal=Between(0.5, 0.65),
-        strain=Between(0.14, 0.24),
+        strain=Between(0.1, 0.24),
         st=(Wall(("left",), -0.06, -0.14, ("down",)),),
         axis=Between(-15, 40),
     ),
     "LAFB": _label(
-        "axis qrs",
+        "axis turn qrs",
         1626,
         axis=Between(-72, -50),
         qrs=Between(0.096, 0.108),
@@ -141,7 +140,7 @@ TRAITS: dict[str, Trait] = {
         "st t", 1275, st=(Wall(("diffuse",), -0.09, -0.16, ("down",)),), t=(Wall(("diffuse",), -0.15, -0.35),)
     ),
     "IRBBB": _label("qrs v1", 1118, qrs_kind="rbbb", qrs=Between(0.106, 0.117), late=Between(0.45, 0.6)),
-    "1AVB": _label("pq", 797, pq=Between(0.25, 0.36)),
+    "1AVB": _label("pq", 797, pq=Between(0.23, 0.36)),
     "IVCD": _label("qrs turn v1 st t q", 789, qrs_kind="notched", qrs=Between(0.125, 0.15), strain=Between(0.12, 0.2)),
     "ISCAL": _ischaemia("anterolateral", 660),
     "CRBBB": _label(
@@ -163,10 +162,11 @@ TRAITS: dict[str, Trait] = {
     ),
     "ILMI": _infarct("inferolateral", 479, "axis voltage"),
     "LAO/LAE": _label(
-        "atrium",
+        "atrium pq",
         427,
-        p_width=Between(0.125, 0.145),
-        p_left=Between(0.11, 0.16),
+        p_width=Between(0.122, 0.145),
+        pq=_times(1.14, 1.18),
+        p_left=Between(0.095, 0.15),
         p_split=Between(0.42, 0.5),
         p_back=Between(1.0, 1.3),
     ),
@@ -176,7 +176,9 @@ TRAITS: dict[str, Trait] = {
     "INJAS": _injury("anteroseptal", 215),
     "LMI": _infarct("lateral", 201, "axis voltage"),
     "ISCIL": _ischaemia("inferolateral", 179),
-    "LPFB": _label("axis qrs", 177, axis=Between(102, 125), qrs=Between(0.096, 0.108), septal=Between(0.36, 0.5)),
+    "LPFB": _label(
+        "axis qrs rightward", 177, axis=Between(102, 125), qrs=Between(0.096, 0.108), septal=Between(0.36, 0.5)
+    ),
     "ISCAS": _ischaemia("anteroseptal", 170),
     "INJAL": _injury("anterolateral", 148),
     "ISCLA": _ischaemia("lateral", 142),
@@ -184,7 +186,7 @@ TRAITS: dict[str, Trait] = {
         "voltage axis turn v1 st t qrs q",
         126,
         axis=Between(105, 140),
-        rotation=Between(70, 95),
+        rotation=Between(84, 104),
         terminal=Between(0.1, 0.25),
         septal=Between(0.1, 0.2),
         chest=Between(0.85, 1.15),
@@ -201,7 +203,7 @@ TRAITS: dict[str, Trait] = {
     "RAO/RAE": _label(
         "atrium",
         99,
-        p_right=Between(0.26, 0.36),
+        p_right=Between(0.22, 0.36),
         p_left=Between(0.08, 0.11),
         p_axis=Between(68, 82),
         p_split=Between(0.14, 0.2),
@@ -214,7 +216,7 @@ TRAITS: dict[str, Trait] = {
         st=(Wall(("diffuse",), -0.04, -0.09, ("flat",)),),
     ),
     "WPW": _label(
-        "pq qrs v1 turn voltage q st t axis",
+        "pq atrium qrs v1 turn voltage q st t axis",
         80,
         pq=Between(0.075, 0.1),
         qrs_kind="delta",
@@ -222,7 +224,7 @@ TRAITS: dict[str, Trait] = {
         strain=Between(0.1, 0.2),
     ),
     "ILBBB": _label(
-        "qrs v1 turn q st t",
+        "qrs v1 turn q st t rightward",
         77,
         qrs_kind="lbbb",
         qrs=Between(0.106, 0.117),
@@ -236,7 +238,7 @@ TRAITS: dict[str, Trait] = {
     "INJIN": _injury("inferior", 18),
     "INJLA": _injury("lateral", 17),
     "PMI": _infarct("posterior", 17, "v1 turn"),
-    "3AVB": _label("rhythm rate pq event pvc", 16, block="complete", rate=Between(65, 95), strain=0.0),
+    "3AVB": _label("rhythm rate pq event pvc", 16, block="complete", rate=Between(65, 95)),
     "INJIL": _injury("inferolateral", 15),
     "2AVB": _label(
         "rhythm rate pq event pvc", 14, block=OneOf(("wenckebach", "mobitz2", "two_to_one")), rate=Between(70, 95)
@@ -245,20 +247,20 @@ TRAITS: dict[str, Trait] = {
     "PVC": _label("pvc", 1146, events=["pvc"]),
     "STD_": _label("st t", 1009, st=(Wall(("left", "diffuse"), -0.12, -0.19, ("flat",)),)),
     "VCLVH": _label(
-        "voltage turn qrs",
+        "voltage turn qrs rightward",
         875,
-        chest=Between(1.65, 2.05),
+        chest=Between(1.65, 2.15),
         septal=Between(0.14, 0.2),
         terminal=Between(0.5, 0.65),
         axis=Between(0, 60),
     ),
     "QWAVE": _label(
-        "q qrs axis turn v1", 548, q=(Wall(("inferior", "lateral", "anterior", "anteroseptal"), 0.3, 0.5),)
+        "q qrs axis turn v1", 548, q=(Wall(("inferior", "lateral", "anterior", "anteroseptal"), 0.26, 0.5),)
     ),
     "LOWT": _label("t", 438, t_size=Between(0.04, 0.08)),
-    "NT_": _label("t", 424, t_biphasic=Between(0.7, 1.0)),
+    "NT_": _label("t", 424, t_size=_times(0.4, 0.65), t_biphasic=Between(0.45, 0.8)),
     "PAC": _label("event atrium", 398, events=["pac"]),
-    "LPR": _label("pq", 340, pq=Between(0.205, 0.235)),
+    "LPR": _label("pq", 340, pq=Between(0.203, 0.228)),
     "INVT": _label("t", 294, t=(Wall(("diffuse", "chest"), -0.3, -0.6),)),
     "LVOLT": _label(
         "voltage st t qrs",
@@ -266,15 +268,16 @@ TRAITS: dict[str, Trait] = {
         limb=Between(0.22, 0.36),
         chest=Between(0.28, 0.42),
         t_size=_times(0.4, 0.6),
-        p_right=_times(0.7, 1.0),
     ),
-    "HVOLT": _label("voltage qrs", 62, limb=Between(1.75, 2.2), chest=Between(1.4, 1.7), axis=Between(20, 75)),
-    "TAB_": _label("t qt", 35, t_split=Between(0.075, 0.095), t_size=_times(0.9, 1.1)),
+    "HVOLT": _label(
+        "voltage qrs rightward", 62, limb=Between(1.75, 2.2), chest=Between(1.4, 1.7), axis=Between(20, 75)
+    ),
+    "TAB_": _label("t qt", 35, t_split=Between(0.06, 0.08), t_size=_times(0.9, 1.1)),
     "STE_": _label("st t", 28, st=(Wall(("chest", "diffuse"), 0.13, 0.22, ("flat",)),)),
     "PRC(S)": _label("event atrium", 10, events=["premature"]),
     "SR": _label("rhythm", 16782),
-    "AFIB": _label("rhythm rate atrium pq", 1514, rhythm="fibrillation", rate=Between(60, 130)),
-    "STACH": _label("rhythm rate", 826, rate=Between(104, 140), qtc=_times(0.97, 1.0)),
+    "AFIB": _label("rhythm rate atrium pq u", 1514, rhythm="fibrillation", rate=Between(60, 130)),
+    "STACH": _label("rhythm rate pq u", 826, rate=Between(102, 140)),
     "SARRH": _label(
         "rhythm rate event", 772, breathing=Between(0.2, 0.3), breaths=Between(0.17, 0.26), rate=Between(60, 78)
     ),
@@ -291,16 +294,16 @@ TRAITS: dict[str, Trait] = {
     ),
     "SVARR": _label("rhythm rate atrium pq event pvc", 157, rhythm="wandering", rate=Between(75, 105)),
     "BIGU": _label("event pvc atrium rate", 82, events=["every_second"], rate=Between(65, 85)),
-    "AFLT": _label("rhythm rate atrium pq event pvc st t", 73, rhythm="flutter"),
-    "SVTAC": _label("rhythm rate atrium pq event pvc qt", 27, rhythm="svt", rate=Between(155, 205)),
-    "PSVT": _label("rhythm rate atrium pq event pvc", 24, events=["paroxysm"], rate=Between(65, 85)),
+    "AFLT": _label("rhythm rate atrium pq event pvc st t u", 73, rhythm="flutter"),
+    "SVTAC": _label("rhythm rate atrium pq event pvc qt u", 27, rhythm="svt", rate=Between(155, 205)),
+    "PSVT": _label("rhythm rate atrium pq event pvc qt u", 24, events=["paroxysm"], rate=Between(65, 85)),
     "TRIGU": _label("event pvc atrium rate", 20, events=["every_third"], rate=Between(65, 85)),
     # ---- beyond PTB-XL
     "LAXD": _label("axis", 900, axis=Between(-44, -32)),
-    "RAXD": _label("axis", 350, axis=Between(102, 140)),
-    "INDAX": _label("axis", 60, axis=Between(-160, -105), terminal=_times(1.0, 1.2)),
+    "RAXD": _label("axis rightward", 350, axis=Between(102, 140)),
+    "INDAX": _label("axis rightward", 60, axis=Between(-160, -105)),
     "CWROT": _label("turn", 400, rotation=Between(-68, -50)),
-    "CCWROT": _label("turn", 250, rotation=Between(48, 66), terminal=_times(0.35, 0.5)),
+    "CCWROT": _label("turn v1", 250, rotation=Between(48, 66), terminal=_times(0.35, 0.5)),
     "PRWP": _label("turn v1 q", 500, front=Between(0.15, 0.32), rotation=Between(-22, -10)),
     "RSRP": _label("v1 qrs", 250, second_r=Between(0.28, 0.45), qrs=Between(0.084, 0.094), terminal=_times(0.7, 0.9)),
     "STT": _label("st t", 1200, st=(Wall(("left",), -0.07, -0.14, ("down",)),), t=(Wall(("left",), -0.08, -0.2),)),
@@ -329,7 +332,7 @@ TRAITS: dict[str, Trait] = {
         ),
         t_size=_times(1.0, 1.3),
     ),
-    "SPQ": _label("pq", 60, pq=Between(0.085, 0.108)),
+    "SPQ": _label("pq atrium", 60, pq=Between(0.085, 0.108)),
     "SARREST": _label("event pvc atrium rate pq", 30, events=["arrest"], rate=Between(62, 85)),
     "SABLOCK": _label("event pvc atrium rate pq", 25, events=["exit_block"], rate=Between(62, 85), breathing=0.005),
     "WENCK": _label("rate pq event pvc", 40, block="wenckebach", rate=Between(65, 95), pq=Between(0.16, 0.2)),

@@ -19,8 +19,8 @@ Vector = NDArray[np.float64]
 LEFT = np.array([-0.515, 0.044, 0.882, 1.213, 1.125, 0.831])
 FRONT = np.array([0.917, 1.387, 1.277, 0.601, 0.086, -0.230])
 
-# (left, down) -> (I, II): the angle between the two leads is 60 degrees.
-EINTHOVEN = np.array([[1.0, 0.0], [0.5, math.sqrt(0.75)]])
+# Of the angle between lead I, which is the leftward part, and lead II.
+COS_60, SIN_60 = np.float32(0.5), np.float32(math.sqrt(0.75))
 
 
 def dipole(frontal: float, limb: float, horizontal: float, chest: float) -> Vector:

@@ -55,7 +55,9 @@ def p_wave(heart: Heart, kind: str = "sinus") -> list[Bump]:
     middle = 0.5 * width
     return [
         _bump(middle - 0.5 * gap, sigma, dipole(axis + 8, right, 75, 0.8 * right)),
-        _bump(middle + 0.5 * gap, sigma, dipole(axis - 15, left, 15 - 120 * back, 0.7 * left + 0.05 * max(back, 0))),
+        _bump(
+            middle + 0.5 * gap, sigma, dipole(axis - 15, left, 15 - 120 * back, 0.7 * left + 0.15 * max(back, 0.0) ** 2)
+        ),
     ]
 
 
@@ -63,12 +65,16 @@ def _narrow(heart: Heart) -> list[Bump]:
     """QRS of a heart whose both ventricles start together: septum, free walls, base."""
     d = min(heart.qrs, 0.1)
     axis, turn, limb, chest = heart.axis, heart.rotation, heart.limb, heart.chest
-    septal = dipole(axis + 190, 0.35 * heart.septal * limb, 112 + turn, heart.septal * chest)
+    septal = dipole(axis + 190 + heart.loop, 0.35 * heart.septal * limb, 102 + turn, heart.septal * chest)
     main = dipole(axis, limb, 4 + turn, chest)
-    terminal = dipole(axis - 150, 0.16 * limb, -97 + turn, heart.terminal * chest)
+    terminal = dipole(axis - 150 + 1.5 * heart.loop, 0.2 * limb, -97 + turn, heart.terminal * chest)
     septal[2:5] *= heart.front
     main[4] *= heart.front
-    return [_bump(0.24 * d, 0.11 * d, septal), _bump(0.5 * d, 0.115 * d, main), _bump(0.77 * d, 0.11 * d, terminal)]
+    return [
+        _bump(0.24 * d, 0.11 * d, septal),
+        _bump((0.5 + heart.skew) * d, (0.115 - 0.4 * abs(heart.skew)) * d, main),
+        _bump(0.77 * d, 0.11 * d, terminal),
+    ]
 
 
 def _right_block(heart: Heart) -> list[Bump]:
@@ -97,7 +103,7 @@ def _left_block(heart: Heart) -> list[Bump]:
 def _notched(heart: Heart) -> list[Bump]:
     """Wide without the pattern of either bundle: every phase is slow and the main one is split."""
     d, axis, turn, limb, chest = heart.qrs, heart.axis, heart.rotation, heart.limb, heart.chest
-    septal = dipole(axis + 190, 0.25 * heart.septal * limb, 112 + turn, heart.septal * chest)
+    septal = dipole(axis + 190, 0.25 * heart.septal * limb, 102 + turn, heart.septal * chest)
     first = dipole(axis - 20, 0.8 * limb, 12 + turn, 0.8 * chest)
     second = dipole(axis + 25, 0.55 * limb, -15 + turn, 0.5 * chest)
     terminal = dipole(axis - 140, 0.25 * limb, -95 + turn, 0.65 * chest)
@@ -146,7 +152,7 @@ def _infarcts(heart: Heart, bumps: list[Bump]) -> list[Bump]:
     d = heart.qrs
     for scar in heart.q:
         wall = region(scar.region)
-        loss = min(0.75, 1.1 * scar.level)
+        loss = min(0.75, 0.15 + scar.level)
         # A wall's own loss is one of what it sees; what the back wall loses is seen in front as a gain.
         for i, bump in enumerate(bumps):
             seen = towards(bump.vector, wall)

@@ -71,6 +71,8 @@ class TextTower(nn.Module):
                 raise UserError(
                     f"text tower: cannot load {model!r} ({str(error).splitlines()[0]}): give a local folder, or a Hugging Face id with the network on"
                 ) from error
+        if getattr(self.encoder, "pooler", None) is not None:
+            self.encoder.pooler = None  # Its output is not used here, and DDP refuses parameters without a gradient.
         self.features = int(self.encoder.config.hidden_size)
 
     def encoder_config(self) -> dict[str, object]:

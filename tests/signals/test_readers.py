@@ -1,0 +1,301 @@
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wfdb
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ecgclip.errors import UserError
+from ecgclip.signals import LEADS, Record, read_record
+from ecgclip.signals.leads import lead_name
+from ecgclip.signals.record import standardise
+
+
+def ecg(leads: int = 12, length: int = 1000, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.5, (leads, length)).astype(np.float32)
+
+
+def write(folder: Path, signal: np.ndarray, *, names: list[str] | None = None, units: str = "mV", fmt: str = "16", **more: Any) -> Path:
+    count = len(signal)
+    options: dict[str, Any] = {"adc_gain": [1000.0] * count, "baseline": [0] * count} | more
+    wfdb.wrsamp("r", 100, [units] * count, names or list(LEADS), signal.T.astype(float), fmt=[fmt] * count, write_dir=str(folder), **options)
+    return folder / "r"
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("wfdb")
+
+
+# --- reading -------------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_wfdb_record_is_read_as_the_reference_library_reads_it(scratch: Path, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 12))
+    fmt = data.draw(st.sampled_from(["16", "16", "16", "212", "24", "32", "80"]))
+    limit = {"212": 2000, "80": 120}.get(fmt, 32000)
+    digital = np.random.default_rng(data.draw(st.integers(0, 99))).integers(-limit, limit, (data.draw(st.integers(1, 300)), count))
+    digital[0, 0] = data.draw(st.sampled_from([0, -32768])) if fmt == "16" else 0
+    gains = data.draw(st.lists(st.floats(1, 5000), min_size=count, max_size=count))
+    baselines = data.draw(st.lists(st.integers(-100, 100), min_size=count, max_size=count))
+    names = data.draw(st.permutations(LEADS))[:count]
+    rate = data.draw(st.sampled_from([100, 250, 257.5, 500]))
+    wfdb.wrsamp(
+        "p", rate, ["mV"] * count, names, d_signal=digital, fmt=[fmt] * count, adc_gain=gains, baseline=baselines, write_dir=str(scratch)
+    )
+    record, reference = read_record(scratch / "p"), wfdb.rdrecord(str(scratch / "p"))
+    np.testing.assert_array_equal(record.signal, reference.p_signal.T.astype(np.float32))
+    assert (record.sampling_rate, record.lead_names) == (reference.fs, tuple(names))
+
+
+@pytest.mark.parametrize("ending", ["", ".hea", ".dat"])
+def test_wfdb_by_any_of_its_names(tmp_path: Path, ending: str) -> None:
+    signal = ecg()
+    record = read_record(f"{write(tmp_path, signal)}{ending}")
+    np.testing.assert_allclose(record.signal, signal, atol=0.0006)
+    assert record.signal.dtype == np.float32
+    assert (record.patient, record.source) == ("", "wfdb")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("uV", 1e-3), ("V", 1e3), ("mv", 1), ("µV", 1e-3)])
+def test_units_become_millivolts(tmp_path: Path, unit: str, factor: float) -> None:
+    path = write(tmp_path, ecg(), units="mV")
+    header = path.with_suffix(".hea")
+    header.write_text(header.read_text().replace("/mV", f"/{unit}"), "latin-1")
+    np.testing.assert_allclose(read_record(path).signal, ecg() * factor, atol=0.0006 * factor)
+
+
+def test_lead_names_are_recognised_and_others_left_alone() -> None:
+    for written in ("aVR", "AVR", "avr", " aVr ", "Lead aVR", "MDC_ECG_LEAD_AVR", "ａＶＲ"):
+        assert lead_name(written) == "aVR"
+    assert [lead_name(name) for name in ("v1", "ii", "MLII", "Resp")] == ["V1", "II", "MLII", "Resp"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_numpy_arrays_either_way_round(tmp_path: Path, turned: bool) -> None:
+    signal = ecg(length=500)
+    np.save(tmp_path / "a.npy", signal.T if turned else signal)
+    np.savez(tmp_path / "a.npz", signal=signal.T if turned else signal, sampling_rate=250)
+    one, two = read_record(tmp_path / "a.npy", sampling_rate=250), read_record(tmp_path / "a.npz")
+    for record in (one, two):
+        np.testing.assert_array_equal(record.signal, signal)
+        assert (record.sampling_rate, record.lead_names) == (250, LEADS)
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("exploded",)
+
+
+def test_no_file_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.array([[_Bomb()]], object), allow_pickle=True)
+    np.savez("b.npz", signal=np.array([[_Bomb()]], object), sampling_rate=100)
+    Path("c.npy").write_bytes(pickle.dumps(_Bomb()))
+    for path, rate in (("a.npy", 100), ("b.npz", None), ("c.npy", 100)):
+        with pytest.raises(UserError, match="save it again as plain numbers"):
+            read_record(path, sampling_rate=rate)
+    assert not Path("exploded").exists()
+
+
+def _truncated(folder: Path) -> Path:
+    path = write(folder, ecg())
+    os.truncate(path.with_suffix(".dat"), 812 * 24)
+    return path
+
+
+def _without_data(folder: Path) -> Path:
+    path = write(folder, ecg())
+    path.with_suffix(".dat").unlink()
+    return path
+
+
+def _without_header(folder: Path) -> Path:
+    path = write(folder, ecg())
+    path.with_suffix(".hea").unlink()
+    return path.with_suffix(".dat")
+
+
+def _header(old: str, new: str) -> Any:
+    def make(folder: Path) -> Path:
+        header = write(folder, ecg()).with_suffix(".hea")
+        text = header.read_text()
+        assert old in text
+        header.write_text(text.replace(old, new))
+        return header
+
+    return make
+
+
+def _npz(**arrays: Any) -> Any:
+    def make(folder: Path) -> Path:
+        np.savez(folder / "n.npz", **arrays)
+        return folder / "n.npz"
+
+    return make
+
+
+def _text(name: str, text: str = "") -> Any:
+    def make(folder: Path) -> Path:
+        (folder / name).write_text(text)
+        return folder / name
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (_truncated, r"^r.dat breaks off after 812 of 1000 samples: copy it again$"),
+        (_without_data, r"r.dat does not exist, but r.hea names it"),
+        (_without_header, r"^r.hea is not beside r.dat"),
+        (_header("r.dat 16", "../r.dat 16"), r"r.hea names the file '../r.dat': only files beside it"),
+        (_header("1000.0(0)/mV", "0(0)/mV"), r"gain 0 means that the amplitude is unknown"),
+        (_header("/mV", "/mmHg"), r"unit 'mmHg' is not a voltage"),
+        (_header("r 12 100 1000", "r/2 12 100 1000"), r"several segments"),
+        (_header("r 12 100 1000", "r 13 100 1000"), r"not a WFDB header"),
+        (_header("r 12 100 1000", "r 12 0 1000"), r"sampling rate 0 Hz is not possible"),
+        (_header(" V6", " V5"), r"holds V5 more than once"),
+        (_header("16 1000", "99 1000"), r"^r.hea cannot be read"),
+        (_text("x.hea", "# only a comment"), r"not a WFDB header"),
+        (_text("x.pdf"), r"known are \.hea, \.dat, \.mat, \.npy, \.npz$"),
+        (lambda folder: folder / "none.npz", r"none.npz does not exist: check the path$"),
+        (lambda folder: folder / "none.hea", r"none.hea does not exist: check the path$"),
+        (lambda folder: folder / "none", r"does not exist \(nor a WFDB record of that name\)"),
+        (lambda folder: folder, r"not a file of a known kind"),
+        (_npz(signal=ecg()), r"holds no 'sampling_rate'"),
+        (_npz(signal=ecg(), sampling_rate=[100, 200]), r"sampling_rate is not one number"),
+        (_npz(signal=ecg(), sampling_rate=float("nan")), r"sampling rate nan Hz"),
+        (_npz(signal=ecg(10), sampling_rate=100), r"shape \(10, 1000\): numbers in mV of shape \(12, T\)"),
+        (_npz(signal=ecg(2), sampling_rate=100, lead_names=["MLII", "Resp"]), r"none of its channels \(MLII, Resp\)"),
+        (_npz(signal=ecg(2), sampling_rate=100, lead_names=[1, 2]), r"lead_names is not a list of texts"),
+        (_text("x.npz", "not a zip"), r"x.npz cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_says_why_in_one_line(tmp_path: Path, make: Any, says: str) -> None:
+    with pytest.raises(UserError, match=says) as error:
+        read_record(make(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_sampling_rate_is_needed_where_the_file_has_none_and_only_there(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ecg())
+    with pytest.raises(UserError, match="does not say its sampling rate"):
+        read_record(tmp_path / "a.npy")
+    with pytest.raises(UserError, match="says its own sampling rate"):
+        read_record(write(tmp_path, ecg()), sampling_rate=100)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_file_is_a_user_error_or_a_record_never_a_crash(scratch: Path, data: st.DataObject) -> None:
+    path = write(scratch, ecg(length=50))
+    ending = data.draw(st.sampled_from([".hea", ".npz"]))
+    if ending == ".npz":
+        np.savez(path.with_suffix(ending), signal=ecg(length=50), sampling_rate=100.0)
+    content = bytearray(path.with_suffix(ending).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.with_suffix(ending).write_bytes(bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))]))
+    try:
+        assert isinstance(read_record(path.with_suffix(ending)), Record)
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+
+
+# --- the standard form ---------------------------------------------------------------------------------------------------------------
+
+
+def record(signal: np.ndarray, names: tuple[str, ...] = LEADS, rate: float = 100.0) -> Record:
+    return Record(signal, rate, names)
+
+
+def test_leads_are_found_by_name_and_extra_channels_ignored() -> None:
+    signal = ecg(13)
+    order = np.random.default_rng(1).permutation(13)
+    names = (*LEADS, "Resp")
+    out, missing, flags = standardise(record(signal[order], tuple(names[i] for i in order)), 100, 10)
+    np.testing.assert_array_equal(out, signal[:12])
+    assert out.dtype == np.float32
+    assert (missing, flags) == ([], [])
+
+
+@pytest.mark.parametrize("pair", [("I", "II"), ("I", "III"), ("II", "III")])
+def test_the_other_limb_leads_follow_from_any_two_of_einthovens(pair: tuple[str, ...]) -> None:
+    one, two = ecg(2)
+    truth = {"I": one, "II": two, "III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
+    out, missing, _ = standardise(record(np.stack([truth[name] for name in pair]), pair), 100, 10)
+    for i, name in enumerate(LEADS[:6]):
+        np.testing.assert_allclose(out[i], truth[name], atol=1e-6)
+    assert missing == list(LEADS[6:])
+    assert not out[6:].any()
+
+
+def test_one_limb_lead_alone_derives_nothing() -> None:
+    out, missing, _ = standardise(record(ecg(2), ("II", "V1")), 100, 10)
+    assert missing == [lead for lead in LEADS if lead not in ("II", "V1")]
+    np.testing.assert_array_equal(out[6], ecg(2)[1])
+
+
+@pytest.mark.parametrize(("rate", "length"), [(500, 5000), (500, 5500), (1000, 115_000), (257, 2570), (100, 1000), (99.5, 995)])
+def test_any_rate_and_length_become_exactly_the_one_asked_for(rate: float, length: int) -> None:
+    wave = np.sin(2 * np.pi * 2 * np.arange(length) / rate)
+    out, _, _ = standardise(record(np.tile(wave, (12, 1)).astype(np.float32), rate=rate), 100, 10)
+    assert out.shape == (12, 1000)
+    np.testing.assert_allclose(out[3, 20:980], np.sin(2 * np.pi * 2 * np.arange(1000) / 100)[20:980], atol=0.01)
+
+
+def test_too_short_says_how_long_it_is() -> None:
+    with pytest.raises(UserError, match="^is 3.2 s long, 10 s are needed"):
+        standardise(record(ecg(length=1600), rate=500), 100, 10)
+
+
+def test_short_gaps_are_bridged_long_ones_refused_and_absent_leads_missing() -> None:
+    signal = ecg()
+    signal[8, 100:110] = np.nan
+    signal[8, 99], signal[8, 110] = 1.0, 2.1
+    out, missing, flags = standardise(record(signal), 100, 10)
+    np.testing.assert_allclose(out[8, 99:111], np.linspace(1, 2.1, 12), atol=1e-6)
+    assert (missing, flags) == ([], ["gap:V3"])
+    signal[8, 100:120] = np.inf
+    with pytest.raises(UserError, match="V3 lacks 0.2 s in one piece"):
+        standardise(record(signal), 100, 10)
+    signal[8] = np.nan
+    out, missing, flags = standardise(record(signal), 100, 10)
+    assert (missing, flags) == (["V3"], [])
+    assert not out[8].any()
+
+
+def test_a_gap_behind_the_part_that_is_used_does_not_matter() -> None:
+    signal = ecg(length=2000)
+    signal[8, 1000:] = np.nan
+    out, missing, flags = standardise(record(signal), 100, 10)
+    assert (missing, flags) == ([], [])
+    np.testing.assert_array_equal(out, signal[:, :1000])
+
+
+def test_flat_and_clipped_leads_are_flagged_and_wrong_units_refused() -> None:
+    signal = ecg()
+    signal[8] = 0.3
+    signal[9, 500:505] = 40.0
+    out, _, flags = standardise(record(signal), 100, 10)
+    assert flags == ["clipped:V4", "flat:V3"]
+    assert out.max() == np.float32(32.767)
+    with pytest.raises(UserError, match=r"reaches .* mV .*check the unit"):
+        standardise(record(ecg() * 1000), 100, 10)
+    with pytest.raises(UserError, match="every lead is flat"):
+        standardise(record(np.zeros((12, 1000), np.float32)), 100, 10)
+
+
+def test_the_signals_floor_is_light_to_import() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, ecgclip.signals; print([m for m in ('torch', 'pandas', 'matplotlib', 'scipy.signal', 'wfdb') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
