@@ -116,7 +116,7 @@ class ECGDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.sampling_rate = sampling_rate
-        self.labels = Catalogue.load(catalogue)
+        self.catalogue, self.labels = catalogue, Catalogue.load(catalogue)
         self.caption, self.synonyms, self.tokenizer = caption, synonyms, tokenizer
         self.withheld = self._withheld(withhold)
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
@@ -128,11 +128,6 @@ class ECGDataModule(LightningDataModule):
         self.store: Store
         self.states: np.ndarray
         self._support: SupportPlan | None = None
-
-    @property
-    def catalogue(self) -> list[dict[str, Any]]:
-        """The entries of the catalogue, for the model: a checkpoint carries its labels, not a path."""
-        return self.labels.entries()
 
     def build_store(self) -> Path:
         """Make the store, or find it made, and return where it is."""

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
-from ecgclip.labels.captions import joined_caption
-from ecgclip.towers.tokenizer import tokenize_texts
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ecgclip.errors import UserError
+from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
+from ecgclip.labels.captions import joined_caption
+from ecgclip.towers.tokenizer import tokenize_texts
 
 MODES = ("label", "joined")
 
@@ -87,7 +87,8 @@ class Captions:
         owners = []
         for row, extra in zip((states == POSITIVE) & usable, modifiers, strict=True):
             labels = np.flatnonzero(row)
-            prefix = {name: word for name, word in json.loads(extra or "{}").items() if usable[self.ids.index(name)]}
+            words = json.loads(extra or "{}")  # Of the data set, whose labels the catalogue need not hold.
+            prefix = {self.ids[label]: words[self.ids[label]] for label in labels if self.ids[label] in words}
             key = json.dumps([labels.tolist(), prefix], ensure_ascii=False, sort_keys=True)
             # The same findings are the same text, whichever synonyms are drawn, in every process: they are one positive set.
             owner = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest())
@@ -106,7 +107,7 @@ class Captions:
             "known": torch.ones_like(positives),
         }
 
-    def _choose(self, label: int, rng: np.random.Generator) -> int:
+    def _choose(self, label: np.integer, rng: np.random.Generator) -> int:
         forms = len(self.forms[label])
         if not self.synonyms or forms == 1 or rng.random() < 0.5:
             return 0

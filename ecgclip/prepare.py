@@ -97,7 +97,9 @@ def _fill(writer: StoreWriter, items: Sequence[Item], job: _Job, workers: int | 
     left = [item for item in items if item.id not in writer.ids]
     chunks = [left[i : i + CHUNK] for i in range(0, len(left), CHUNK)]
     if workers is None:
-        workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+        # What this process may use, where the system can tell: on a cluster that is less than the machine has.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = min(cores, MOST_WORKERS)
     rejected: list[tuple[str, str]] = []
     # A bar on a terminal only: in the log of a scheduler it would be a thousand lines.
     with tqdm(total=len(items), initial=len(items) - len(left), unit=" records", disable=None) as bar:

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import wfdb
 
-DIAGNOSTIC = (
+_DIAGNOSTIC = (
     "NDT NST_ DIG LNGQT NORM IMI ASMI LVH LAFB ISC_ IRBBB 1AVB IVCD ISCAL CRBBB CLBBB ILMI LAO/LAE AMI ALMI ISCIN INJAS LMI ISCIL LPFB "
     "ISCAS INJAL ISCLA RVH ANEUR RAO/RAE EL WPW ILBBB IPLMI ISCAN IPMI SEHYP INJIN INJLA PMI 3AVB INJIL 2AVB"
-).split()
-OTHER = (
+)
+_OTHER = (
     "ABQRS PVC STD_ VCLVH QWAVE LOWT NT_ PAC LPR INVT LVOLT HVOLT TAB_ STE_ PRC(S) SR AFIB STACH SARRH SBRAD PACE SVARR BIGU AFLT SVTAC "
     "PSVT TRIGU"
-).split()
+)
+DIAGNOSTIC, OTHER = _DIAGNOSTIC.split(), _OTHER.split()
 HEADER_LEADS = ["I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6"]  # In capitals, as PTB-XL has them.
 # Rate per minute, frontal axis in degrees, width of the QRS in s: enough to tell these records apart.
 KINDS: tuple[tuple[dict[str, float], str | None, tuple[float, float, float]], ...] = (
@@ -44,7 +45,17 @@ def beats(rate: float, axis: float, width: float, *, sampling_rate: float, secon
 def write_record(folder: Path, name: str, signal: np.ndarray, sampling_rate: int) -> None:
     """Write ``(12, T)`` mV as PTB-XL does: WFDB, format 16, 1 uV per unit."""
     folder.mkdir(parents=True, exist_ok=True)
-    wfdb.wrsamp(name, sampling_rate, ["mV"] * 12, HEADER_LEADS, signal.T, fmt=["16"] * 12, adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(folder))
+    wfdb.wrsamp(
+        name,
+        sampling_rate,
+        ["mV"] * 12,
+        HEADER_LEADS,
+        signal.T,
+        fmt=["16"] * 12,
+        adc_gain=[1000.0] * 12,
+        baseline=[0] * 12,
+        write_dir=str(folder),
+    )
 
 
 def make_ptbxl(folder: Path, records: int = 30, folds: Sequence[int] = (1, 2, 9, 10), sampling_rate: int = 100, seed: int = 0) -> Path:

@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import json
 import os
@@ -5,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,12 @@ def test_an_archive_becomes_a_store_in_its_order(tmp_path: Path, capsys: pytest.
     assert list(store.manifest["id"]) == [item.id for item in items]
     assert list(store.manifest["split"]) == [item.split for item in items]
     row = store.manifest.iloc[3]
-    assert (row["unknown"], json.loads(row["modifiers"]), row["quality"], row["reading"]) == (["LAXD"], {"IMI": "急性"}, ["under50:IMI"], "洞調律")
+    assert (row["unknown"], json.loads(row["modifiers"]), row["quality"], row["reading"]) == (
+        ["LAXD"],
+        {"IMI": "急性"},
+        ["under50:IMI"],
+        "洞調律",
+    )
     signals = [np.load(item.path)["signal"] for item in items]
     np.testing.assert_array_equal(store.read(np.arange(5)), quantise(np.stack(signals)))
     assert capsys.readouterr().err.strip().endswith("s: train 3, val 2; none rejected")
@@ -153,8 +159,7 @@ if __name__ == "__main__":
 """
 
 
-def _wait(condition: object, seconds: float) -> None:
-    assert callable(condition)
+def _wait(condition: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "took too long"
@@ -180,7 +185,11 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_store(tmp_path: Path, worke
     _wait(lambda: table.is_file() and table.stat().st_size > 0, 30)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    _wait(lambda: _gone(killed.pid), 10)  # The workers do not live on without their parent.
+    try:
+        _wait(lambda: _gone(killed.pid), 10)  # The workers do not live on without their parent.
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(killed.pid, signal.SIGKILL)
     assert not (tmp_path / "s").exists()
     done = table.read_bytes().count(b"\n")
     assert 0 < done < 259

@@ -141,6 +141,7 @@ class ZeroShotEvaluation(Callback):
         """Draw one record for each of the first labels that have one, the rarest finding of a record first."""
         from ecgclip.signals.plot import plot_ecg
 
+        names = [label.ja for label in data.labels]
         positive = labels.cpu() == POSITIVE
         count = positive.sum(0)
         present = [int(i) for i in count.argsort() if count[i] > 0]
@@ -154,8 +155,8 @@ class ZeroShotEvaluation(Callback):
             record = int(records[row])
             signal = data.store.read(records[row : row + 1].cpu().numpy())[0] * 1e-3
             best = scores[row].topk(min(5, scores.shape[1]))
-            findings = [(data.labels[int(i)].ja, float(value)) for value, i in zip(*best, strict=True)]
-            known = "、".join(data.labels[int(i)].ja for i in positive[row].nonzero().flatten())
+            findings = [(names[int(i)], float(value)) for value, i in zip(*best, strict=True)]
+            known = "、".join(names[int(i)] for i in positive[row].nonzero().flatten())
             name = f"{split}_{data.store.manifest['id'].iloc[record]}"
             pages.append(
                 plot_ecg(

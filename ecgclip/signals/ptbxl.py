@@ -102,9 +102,7 @@ def refine_axis(item: Item, signal: np.ndarray, sampling_rate: float) -> Item:
     axis = qrs_axis(signal, sampling_rate)
     if not -90 <= axis < LEFT_AXIS_BELOW:
         return item
-    return replace(
-        item, labels=(*item.labels, LEFT_AXIS), unknown=tuple(label for label in item.unknown if label != LEFT_AXIS)
-    )
+    return replace(item, labels=(*item.labels, LEFT_AXIS), unknown=tuple(label for label in item.unknown if label != LEFT_AXIS))
 
 
 def qrs_axis(signal: np.ndarray, sampling_rate: float) -> float:
@@ -185,9 +183,7 @@ def _codes(root: Path, row: Any) -> dict[str, float]:
         codes = ast.literal_eval(row.scp_codes)
         return {str(code): float(likelihood) for code, likelihood in codes.items()}
     except (ValueError, SyntaxError, TypeError, AttributeError):
-        raise UserError(
-            f"{root / TABLE}: scp_codes of record {row.ecg_id} are not {{'CODE': likelihood, ...}}: {DOWNLOAD}"
-        ) from None
+        raise UserError(f"{root / TABLE}: scp_codes of record {row.ecg_id} are not {{'CODE': likelihood, ...}}: {DOWNLOAD}") from None
 
 
 def _item(row: Any, codes: Mapping[str, float], diagnostic: set[str], path: Path) -> Item:
@@ -202,9 +198,7 @@ def _item(row: Any, codes: Mapping[str, float], diagnostic: set[str], path: Path
         labels=tuple(labels),
         unknown=(LEFT_AXIS,) if axis == "LAD" else (),
         modifiers={code: STAGES[stage] for code, stage in zip(infarcts, stages, strict=False) if stage in STAGES},
-        flags=tuple(
-            f"under50:{code}" for code, likelihood in codes.items() if code in diagnostic and 0 < likelihood < 50
-        ),
+        flags=tuple(f"under50:{code}" for code, likelihood in codes.items() if code in diagnostic and 0 < likelihood < 50),
         path=path,
     )
 

@@ -59,9 +59,7 @@ def _record(path: Path, signal: np.ndarray, sampling_rate: float, names: Sequenc
         raise UserError(f"{path.name} holds {twice[0]} more than once: export one waveform per file")
     if not any(lead in LEADS for lead in leads):
         listed = ", ".join(leads) or "none"
-        raise UserError(
-            f"{path.name}: none of its channels ({listed}) is one of the twelve leads: name them I, II, ... V6"
-        )
+        raise UserError(f"{path.name}: none of its channels ({listed}) is one of the twelve leads: name them I, II, ... V6")
     return Record(np.ascontiguousarray(signal, np.float32), float(sampling_rate), leads, source=source)
 
 
@@ -70,9 +68,7 @@ def _record(path: Path, signal: np.ndarray, sampling_rate: float, names: Sequenc
 
 def _read_npy(path: Path, sampling_rate: float | None) -> Record:
     if sampling_rate is None:
-        raise UserError(
-            f"{path.name}: a .npy does not say its sampling rate: pass sampling_rate, or save an .npz with it"
-        )
+        raise UserError(f"{path.name}: a .npy does not say its sampling rate: pass sampling_rate, or save an .npz with it")
     array = np.load(path, allow_pickle=False)
     return _record(path, _leads_first(path, array, len(LEADS)), sampling_rate, LEADS, "npy")
 
@@ -82,9 +78,7 @@ def _read_npz(path: Path, sampling_rate: float | None) -> Record:
     with np.load(path, allow_pickle=False) as archive:
         for name in ("signal", "sampling_rate"):
             if name not in archive:
-                raise UserError(
-                    f"{path.name} holds no {name!r}: save it with signal (mV), sampling_rate (Hz) and lead_names"
-                )
+                raise UserError(f"{path.name} holds no {name!r}: save it with signal (mV), sampling_rate (Hz) and lead_names")
         signal, rate = archive["signal"], archive["sampling_rate"]
         names = archive["lead_names"] if "lead_names" in archive else np.array(LEADS)
     if rate.size != 1 or rate.dtype.kind not in "iuf":
@@ -96,13 +90,7 @@ def _read_npz(path: Path, sampling_rate: float | None) -> Record:
 
 def _leads_first(path: Path, array: Any, leads: int) -> np.ndarray:
     shape = np.shape(array)
-    if (
-        not isinstance(array, np.ndarray)
-        or array.ndim != 2
-        or array.dtype.kind not in "iuf"
-        or leads not in shape
-        or 0 in shape
-    ):
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "iuf" or leads not in shape or 0 in shape:
         raise UserError(f"{path.name}: signal has shape {shape}: numbers in mV of shape ({leads}, T) are needed")
     return array if shape[0] == leads else array.T
 
@@ -145,9 +133,7 @@ def _read_wfdb(path: Path, sampling_rate: float | None) -> Record:
     signal, units = _read_plain(header_path, header) or _read_with_wfdb(header_path)
     scale = np.array([_millivolts(header_path, unit) for unit in units])
     names = [channel.name for channel in header.channels]
-    return _record(
-        header_path, signal if (scale == 1).all() else signal * scale[:, None], header.sampling_rate, names, "wfdb"
-    )
+    return _record(header_path, signal if (scale == 1).all() else signal * scale[:, None], header.sampling_rate, names, "wfdb")
 
 
 def _parse_header(path: Path) -> _Header:
@@ -178,10 +164,7 @@ def _read_plain(path: Path, header: _Header) -> tuple[np.ndarray, list[str]] | N
     """
     first = header.channels[0]
     storage, gains = _STORAGE.match(first.storage), [_GAIN.match(channel.gain) for channel in header.channels]
-    if (
-        any((channel.file, channel.storage) != (first.file, first.storage) for channel in header.channels)
-        or storage is None
-    ):
+    if any((channel.file, channel.storage) != (first.file, first.storage) for channel in header.channels) or storage is None:
         return None
     form, per_frame, skew, offset = storage.groups()
     # Without a baseline of its own a channel takes the ADC zero, a field further on: left to the library.

@@ -13,9 +13,7 @@ from ecgclip.signals.resample import resample
 SPLITS = ("train", "val", "test")
 FULL_SCALE = 32.767  # mV; what int16 holds at 1 uV per unit.
 LONGEST_GAP = 0.1  # s; about one QRS complex: a longer gap could hide a beat.
-CLIPPED_SHARE = (
-    0.01  # Of the samples of a lead. A pacing spike or a loose electrode stays below, a wrong unit does not.
-)
+CLIPPED_SHARE = 0.01  # Of the samples of a lead. A pacing spike or a loose electrode stays below, a wrong unit does not.
 MARGIN = 1.0  # s kept behind the part that is used, so that the resampling filter meets signal there.
 
 
@@ -81,9 +79,7 @@ def check_items(items: Sequence[Item]) -> None:
         seen.add(item.id)
         other = split_of.setdefault(item.patient, item.split)
         if item.patient and other != item.split:
-            raise UserError(
-                f"the patient of {item.path.name} is in {other} and in {item.split}: split by patient, not by record"
-            )
+            raise UserError(f"the patient of {item.path.name} is in {other} and in {item.split}: split by patient, not by record")
 
 
 def standardise(record: Record, sampling_rate: float, seconds: float) -> tuple[np.ndarray, list[str], list[str]]:
@@ -107,16 +103,10 @@ def standardise(record: Record, sampling_rate: float, seconds: float) -> tuple[n
     kept = int(np.ceil((seconds + MARGIN) * record.sampling_rate))
     rows = {name: record.signal[i, :kept] for i, name in enumerate(record.lead_names) if name in LEADS}
     if not rows:
-        raise UserError(
-            f"none of its channels ({', '.join(record.lead_names)}) is one of the twelve leads: name them I, II, ... V6"
-        )
+        raise UserError(f"none of its channels ({', '.join(record.lead_names)}) is one of the twelve leads: name them I, II, ... V6")
     used = round(seconds * record.sampling_rate)
     flags: list[str] = []
-    rows = {
-        name: _bridge(name, row, used, record.sampling_rate, flags)
-        for name, row in rows.items()
-        if _recorded(row[:used])
-    }
+    rows = {name: _bridge(name, row, used, record.sampling_rate, flags) for name, row in rows.items() if _recorded(row[:used])}
     if not rows:
         raise UserError("no lead holds a single number: export it again")
     rows |= _derived(rows)

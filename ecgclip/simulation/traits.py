@@ -65,7 +65,7 @@ def _drawn(value: Any, old: Any, draws: Draws) -> Any:
     if isinstance(value, list):
         return old + value
     if isinstance(value, tuple):
-        # One extent for all walls of a label: an infarct with ST-T changes has them where its Q is.
+        # Walls of one kind share their extent.
         extent = draws.unit()
         return old + [
             Regional(draws.choice(w.regions), w.low + extent * (w.high - w.low), draws.choice(w.shapes)) for w in value
@@ -100,7 +100,7 @@ def _injury(region: str, weight: float) -> Trait:
     return _label("st t", weight, st=(Wall((region,), -0.15, -0.35, ("flat",)),), t=(Wall((region,), 0.1, 0.22),))
 
 
-# Aspects: rhythm, rate, atrium (P), pq, event, qrs (width and shape),
+# Aspects: rhythm, rate, atrium (P), pq, event, pvc, qrs (width and shape),
 # axis, rightward (forces to the right), turn (R progression), voltage, q, v1 (the shape in V1), st, t, qt, u, leads.
 TRAITS: dict[str, Trait] = {
     # ---- PTB-XL, in its order
@@ -121,7 +121,7 @@ TRAITS: dict[str, Trait] = {
         "voltage st t turn qrs rightward",
         2137,
         limb=Between(1.3, 1.7),
-        chest=Between(1.65, 2.15),
+        chest=Between(1.5, 2.1),
         septal=Between(0.14, 0.2),
         terminal=Between(0.5, 0.65),
         strain=Between(0.1, 0.24),
@@ -131,7 +131,7 @@ TRAITS: dict[str, Trait] = {
     "LAFB": _label(
         "axis turn qrs",
         1626,
-        axis=Between(-72, -50),
+        axis=Between(-75, -47),
         qrs=Between(0.096, 0.108),
         septal=Between(0.3, 0.42),
         rotation=Between(-34, -18),
@@ -140,8 +140,8 @@ TRAITS: dict[str, Trait] = {
         "st t", 1275, st=(Wall(("diffuse",), -0.09, -0.16, ("down",)),), t=(Wall(("diffuse",), -0.15, -0.35),)
     ),
     "IRBBB": _label("qrs v1", 1118, qrs_kind="rbbb", qrs=Between(0.106, 0.117), late=Between(0.45, 0.6)),
-    "1AVB": _label("pq", 797, pq=Between(0.23, 0.36)),
-    "IVCD": _label("qrs turn v1 st t q", 789, qrs_kind="notched", qrs=Between(0.125, 0.15), strain=Between(0.12, 0.2)),
+    "1AVB": _label("pq", 797, pq=Between(0.22, 0.35)),
+    "IVCD": _label("qrs turn v1 st t q", 789, qrs_kind="notched", qrs=Between(0.118, 0.148), strain=Between(0.12, 0.2)),
     "ISCAL": _ischaemia("anterolateral", 660),
     "CRBBB": _label(
         "qrs v1 turn st t",
@@ -168,7 +168,7 @@ TRAITS: dict[str, Trait] = {
         pq=_times(1.14, 1.18),
         p_left=Between(0.095, 0.15),
         p_split=Between(0.42, 0.5),
-        p_back=Between(1.0, 1.3),
+        p_back=Between(0.7, 1.3),
     ),
     "AMI": _infarct("anterior", 354, "turn"),
     "ALMI": _infarct("anterolateral", 290, "voltage axis turn"),
@@ -249,7 +249,7 @@ TRAITS: dict[str, Trait] = {
     "VCLVH": _label(
         "voltage turn qrs rightward",
         875,
-        chest=Between(1.65, 2.15),
+        chest=Between(1.5, 2.1),
         septal=Between(0.14, 0.2),
         terminal=Between(0.5, 0.65),
         axis=Between(0, 60),
@@ -257,16 +257,16 @@ TRAITS: dict[str, Trait] = {
     "QWAVE": _label(
         "q qrs axis turn v1", 548, q=(Wall(("inferior", "lateral", "anterior", "anteroseptal"), 0.26, 0.5),)
     ),
-    "LOWT": _label("t", 438, t_size=Between(0.04, 0.08)),
+    "LOWT": _label("t", 438, t_size=Between(0.04, 0.1)),
     "NT_": _label("t", 424, t_size=_times(0.4, 0.65), t_biphasic=Between(0.45, 0.8)),
     "PAC": _label("event atrium", 398, events=["pac"]),
     "LPR": _label("pq", 340, pq=Between(0.203, 0.228)),
-    "INVT": _label("t", 294, t=(Wall(("diffuse", "chest"), -0.3, -0.6),)),
+    "INVT": _label("t", 294, t=(Wall(("diffuse", "chest", "left"), -0.14, -0.5),)),
     "LVOLT": _label(
         "voltage st t qrs",
         182,
-        limb=Between(0.22, 0.36),
-        chest=Between(0.28, 0.42),
+        limb=Between(0.2, 0.38),
+        chest=Between(0.36, 0.58),
         t_size=_times(0.4, 0.6),
     ),
     "HVOLT": _label(

@@ -53,11 +53,11 @@ def p_wave(heart: Heart, kind: str = "sinus") -> list[Bump]:
         axis, width, right, left = axis + 20.0, 0.7 * width, 0.14, 0.06
     gap, sigma = heart.p_split * width, 0.19 * width
     middle = 0.5 * width
+    late = dipole(axis - 15, left, 15 - 40 * back, 0.6 * left)
+    late[2:4] -= 0.09 * back, 0.03 * back
     return [
         _bump(middle - 0.5 * gap, sigma, dipole(axis + 8, right, 75, 0.8 * right)),
-        _bump(
-            middle + 0.5 * gap, sigma, dipole(axis - 15, left, 15 - 120 * back, 0.7 * left + 0.15 * max(back, 0.0) ** 2)
-        ),
+        _bump(middle + 0.5 * gap, sigma, late),
     ]
 
 

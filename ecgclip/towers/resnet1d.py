@@ -79,7 +79,7 @@ class ResNet1d(nn.Module):
                 channels = outputs
         self.blocks = nn.Sequential(*blocks)
         self.features = 2 * channels
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # Missing in the stubs of torch.
 
     def forward(self, ecg: Tensor, lead_mask: Tensor | None = None) -> Tensor:
         """Reduce each ECG to one vector.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from ecgclip.errors import UserError
@@ -26,7 +25,8 @@ class TextTower(nn.Module):
         features: Length of the output vector.
 
     Raises:
-        UserError: When ``model`` is neither ``ecgclip`` nor a model that can be found here.
+        UserError: When ``model`` is neither ``ecgclip`` nor a model that can be found here, for another value of ``pooling``, or
+            for a ``hidden_size`` that ``heads`` does not divide.
     """
 
     def __init__(
@@ -49,6 +49,8 @@ class TextTower(nn.Module):
             settings = dict(config)
             self.encoder = AutoModel.from_config(AutoConfig.for_model(str(settings.pop("model_type")), **settings))
         elif model == "ecgclip":
+            if hidden_size % heads:
+                raise UserError(f"text tower: hidden_size {hidden_size} must be a multiple of heads {heads}")
             # One vocabulary entry more or less would shift the embedding table, so its size comes from the file itself.
             vocabulary = len(japanese_tokenizer(model))
             self.encoder = BertModel(
@@ -68,11 +70,14 @@ class TextTower(nn.Module):
             try:
                 self.encoder = AutoModel.from_pretrained(model, trust_remote_code=False)
             except (OSError, ValueError) as error:
+                reason = str(error).splitlines()[0]
                 raise UserError(
-                    f"text tower: cannot load {model!r} ({str(error).splitlines()[0]}): give a local folder, or a Hugging Face id with the network on"
+                    f"text tower: cannot load {model!r} ({reason}): give a local folder, or a Hugging Face id with the network on"
                 ) from error
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # Its output is not used here, and DDP refuses parameters without a gradient.
+        # As stored it may be half precision, and it comes in evaluation mode, in which its dropout would stay off in training.
+        self.encoder.float().train()
         self.features = int(self.encoder.config.hidden_size)
 
     def encoder_config(self) -> dict[str, object]:

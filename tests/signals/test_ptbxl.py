@@ -1,4 +1,3 @@
-import importlib.util
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -14,14 +13,7 @@ from ecgclip.prepare import prepare
 from ecgclip.signals.ptbxl import qrs_axis, read_ptbxl, refine_axis
 from ecgclip.signals.record import Item
 from ecgclip.store import Store
-
-_spec = importlib.util.spec_from_file_location("ptbxl_folder", Path(__file__).parent.parent / "ptbxl_folder.py")
-assert _spec
-assert _spec.loader
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-make_ptbxl: Callable[..., Path] = _module.make_ptbxl
-beats: Callable[..., np.ndarray] = _module.beats
+from tests.ptbxl_folder import beats, make_ptbxl
 
 REAL = os.environ.get("ECGCLIP_PTBXL")
 
@@ -159,7 +151,10 @@ def _one_patient_everywhere(folder: Path) -> None:
     [
         (_without("ptbxl_database.csv"), r"holds no ptbxl_database.csv: give the folder of PTB-XL, or download .*physionet.org"),
         (_without("scp_statements.csv"), r"holds no scp_statements.csv: download"),
-        (lambda folder: (folder / "records100").rename(folder / "elsewhere"), r"none of its records \(records100/, records500/\): download"),
+        (
+            lambda folder: (folder / "records100").rename(folder / "elsewhere"),
+            r"none of its records \(records100/, records500/\): download",
+        ),
         (lambda folder: (folder / "ptbxl_database.csv").write_text("a,b\n1,2\n"), r"ptbxl_database.csv has no column ecg_id"),
         (lambda folder: (folder / "ptbxl_database.csv").write_text(""), r"tables in .* cannot be read"),
         (lambda folder: change(folder, 1, scp_codes="__import__('os')"), r"scp_codes of record 2 are not"),
@@ -233,7 +228,9 @@ def test_the_real_one_agrees_with_its_table(tmp_path: Path) -> None:
     assert counts["RAXD"] == table["heart_axis"].isin(["RAD", "ARAD"]).sum()
     assert len({item.patient for item in found.items}) == table["patient_id"].nunique()
     some = found.items[::500]
-    store = Store.open(prepare(some, tmp_path / "s", sampling_rate=100, seconds=10, annotated=found.annotated, refine=refine_axis, workers=1))
+    store = Store.open(
+        prepare(some, tmp_path / "s", sampling_rate=100, seconds=10, annotated=found.annotated, refine=refine_axis, workers=1)
+    )
     for i, item in enumerate(some):
         reference = wfdb.rdrecord(str(item.path.with_suffix(""))).p_signal.T
         np.testing.assert_allclose(store.read(np.array([i]))[0] / 1000, reference, atol=1e-9)

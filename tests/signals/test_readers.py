@@ -22,7 +22,9 @@ def ecg(leads: int = 12, length: int = 1000, seed: int = 0) -> np.ndarray:
 def write(folder: Path, signal: np.ndarray, *, names: list[str] | None = None, units: str = "mV", fmt: str = "16", **more: Any) -> Path:
     count = len(signal)
     options: dict[str, Any] = {"adc_gain": [1000.0] * count, "baseline": [0] * count} | more
-    wfdb.wrsamp("r", 100, [units] * count, names or list(LEADS), signal.T.astype(float), fmt=[fmt] * count, write_dir=str(folder), **options)
+    wfdb.wrsamp(
+        "r", 100, [units] * count, names or list(LEADS), signal.T.astype(float), fmt=[fmt] * count, write_dir=str(folder), **options
+    )
     return folder / "r"
 
 

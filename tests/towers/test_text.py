@@ -158,7 +158,7 @@ def test_bf16_autocast_is_close_to_fp32() -> None:
     [
         ({"pooling": "max"}, "pooling 'max' is not one of mean, cls"),
         ({"model": "no/such/folder"}, "cannot load 'no/such/folder'"),
-        ({"hidden_size": 30, "heads": 4}, "30"),
+        ({"hidden_size": 30, "heads": 4}, "hidden_size 30 must be a multiple of heads 4"),
     ],
 )
 def test_bad_arguments_are_one_line(arguments: dict[str, Any], found: str, monkeypatch: pytest.MonkeyPatch) -> None:
