@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
-from ecgclip.towers.tokenizer import japanese_tokenizer
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
@@ -16,10 +14,12 @@ from data_modules.captions import Captions
 from data_modules.sampling import Batches, Draw
 from ecgclip.errors import UserError
 from ecgclip.evaluation.few_shot import SupportPlan, choose_support
+from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
 from ecgclip.paths import cache_dir
 from ecgclip.signals.augment import Augmentation
 from ecgclip.signals.leads import LEADS
 from ecgclip.store import Store
+from ecgclip.towers.tokenizer import japanese_tokenizer
 
 # DESIGN's fixed list for PTB-XL: what a model is asked to read without ever having seen its name.
 PTBXL_UNSEEN = (

@@ -38,9 +38,8 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. A mistake of the user's is one line on stderr and exit code 2."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(given)
+        _run(list(sys.argv[1:] if arguments is None else arguments))
     except Exception as error:
         message = _for_user(error)
         if message is None:
@@ -64,14 +63,14 @@ def _for_user(error: BaseException) -> str | None:
     return None
 
 
-def _run(given: list[str]) -> None:
-    if not given or given[0] in ("-h", "--help", "help"):
+def _run(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return
-    if given[0] in ("-V", "--version"):
+    if arguments[0] in ("-V", "--version"):
         print(f"ecgclip {ecgclip.__version__}")
         return
-    command, *rest = given
+    command, *rest = arguments
     if command not in COMMANDS:
         raise unknown("command", command, list(COMMANDS))
     if command == "predict" and rest and not rest[0].startswith("-"):
@@ -83,12 +82,20 @@ def _run(given: list[str]) -> None:
     run_experiment(command, rest)
 
 
-def _check_configs(rest: list[str]) -> None:
-    """Name the experiments that there are, where one is asked for that does not exist."""
-    for here, following in zip(rest, [*rest[1:], ""], strict=True):
+def given(arguments: Sequence[str], *names: str) -> list[str]:
+    """Return what follows an option, each time that it is given: ``--name value`` or ``--name=value``."""
+    values = []
+    for here, following in zip(arguments, [*arguments, ""][1:], strict=True):
         name, _, value = here.partition("=")
-        path = Path(value or following)
-        if name in ("--config", "-c") and not path.is_file():
+        if name in names:
+            values.append(value or following)
+    return values
+
+
+def _check_configs(arguments: list[str]) -> None:
+    """Name the experiments that there are, where one is asked for that does not exist."""
+    for path in map(Path, given(arguments, "--config", "-c")):
+        if not path.is_file():
             siblings = sorted(sibling.stem for sibling in path.parent.glob("*.yaml"))
             known = f"known in {path.parent} are {', '.join(siblings)}" if siblings else f"{path.parent} holds no experiment"
             raise UserError(f"experiment {str(path)!r} does not exist: {known}")

@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn
 
 import torch
 import yaml
-from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -23,6 +23,7 @@ from data_modules import ECGDataModule
 from ecgclip.artefact import WEIGHTS, save_artefact
 from ecgclip.callbacks import Timing, ZeroShotEvaluation
 from ecgclip.callbacks.zero_shot import PER_LABEL, PICTURES
+from ecgclip.cli import given
 from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.losses import gather_rows
@@ -52,7 +53,7 @@ EVALUATIONS = ("validate", "test", "predict")
 class Parser(LightningArgumentParser):
     """Lightning's parser, whose errors are one line without the usage."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message as a :class:`UserError`."""
         raise UserError(f"{_innermost(message)}: `ecgclip COMMAND --help` lists the options") from ex
 
@@ -85,7 +86,6 @@ class RunConfig(SaveConfigCallback):
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(config, allow_val_change=True)
         self.already_saved = True
-
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
@@ -140,7 +140,7 @@ class ExperimentCLI(LightningCLI):
             Path(settings.runs),
             settings.experiment,
             Path(checkpoint) if checkpoint else None,
-            make=rank_zero_only.rank == 0,
+            make=_first_process(),
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -156,7 +156,7 @@ class ExperimentCLI(LightningCLI):
     def _loggers(self) -> list[Logger] | bool:
         if self.subcommand != "fit":
             return False
-        if rank_zero_only.rank == 0:
+        if _first_process():
             _keep_history(self.run_folder / "metrics.csv")
         loggers: list[Logger] = [CSVLogger(self.run_folder, name="", version="")]
         if self.settings.wandb != "disabled":
@@ -169,7 +169,7 @@ class ExperimentCLI(LightningCLI):
             self.model = _load_model(Path(settings.ckpt_path), self.datamodule.labels)
         elif settings.init_from:
             _take_weights(self.model, Path(settings.init_from))
-        if self.subcommand == "fit" and rank_zero_only.rank == 0:
+        if self.subcommand == "fit" and _first_process():
             print(f"Run folder: {self.run_folder}", flush=True)
 
     def after_fit(self) -> None:
@@ -204,9 +204,9 @@ class ExperimentCLI(LightningCLI):
 
     def predict(self, **kwargs: Any) -> None:
         """Write the scores of the closing split to ``predictions.csv`` in the run folder."""
-        batches = self.trainer.predict(**(kwargs | {"return_predictions": True}))
-        records = gather_rows(torch.cat([batch["record"] for batch in batches]))  # type: ignore[index, call-overload]
-        scores = gather_rows(torch.cat([batch["scores"] for batch in batches]))  # type: ignore[index, call-overload]
+        batches: Any = self.trainer.predict(**(kwargs | {"return_predictions": True}))
+        records = gather_rows(torch.cat([batch["record"] for batch in batches]))
+        scores = gather_rows(torch.cat([batch["scores"] for batch in batches]))
         if not self.trainer.is_global_zero:
             return
         rows = dict(zip(records.tolist(), scores.tolist(), strict=True))
@@ -232,23 +232,34 @@ class ExperimentCLI(LightningCLI):
         sys.stdout.flush()
 
 
-def run_experiment(command: str, arguments: list[str]) -> None:
+class BenchCLI(ExperimentCLI):
+    """A few steps of a training, whose speed is all that is wanted."""
+
+    def after_fit(self) -> None:
+        """Print the speed."""
+        figures = read_metrics(self.run_folder)
+        speed, waiting = figures["time/records_per_second"], figures["time/loading_share"] or 0
+        print(f"Training with real loading: {speed:.0f} records/s")
+        print(f"Share of a step spent on data (reading, moving, crop and augmentation): {100 * waiting:.1f} %")
+
+
+def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] = ExperimentCLI) -> None:
     """Run one command of the static table.
 
     Args:
         command: ``fit``, ``validate``, ``test``, ``predict`` or ``bench``.
         arguments: What follows it on the command line.
+        cli: What runs it.
 
     Raises:
         UserError: For anything that the user can mend.
-
     """
-    _quieten()
     if command == "bench":
         bench(arguments)
         return
+    _quieten()
     try:
-        ExperimentCLI(
+        cli(
             ECGCLIP,
             ECGDataModule,
             subclass_mode_data=True,
@@ -267,25 +278,24 @@ def run_experiment(command: str, arguments: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> None:
-    """Train for a few steps, without evaluation, and print how fast that was. Nothing of it is kept."""
-    if not any(argument.startswith(("--config", "-c")) for argument in arguments):
+    """Train ``resnet_bert`` (or the experiment given) for a few steps, and print how fast that was. Nothing of it is kept."""
+    if not given(arguments, "--config", "-c"):
         arguments = ["--config", "experiments/resnet_bert.yaml", *arguments]
     with tempfile.TemporaryDirectory() as folder:
         limits = [f"--trainer.max_steps={BENCH_STEPS}", "--trainer.max_epochs=-1", "--trainer.limit_val_batches=0"]
-        quiet = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.callbacks=null"]
-        quiet += ["--trainer.enable_model_summary=false", "--wandb=disabled", f"--runs={folder}"]
-        run_experiment("fit", [*arguments, *limits, *quiet])
+        quiet = ["--trainer.enable_checkpointing=false", "--trainer.callbacks=null", "--trainer.enable_model_summary=false"]
+        run_experiment("fit", [*arguments, *limits, *quiet, "--wandb=disabled", f"--runs={folder}"], BenchCLI)
 
 
 def _with_run_config(arguments: list[str]) -> list[str]:
     """Put the configuration of a checkpoint's run beneath what is given: the command line wins, then YAMLs, then that run."""
-    checkpoint = ""
-    for here, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, _, value = here.partition("=")
-        if name == "--ckpt_path":
-            checkpoint = value or following
-    run = run_of(Path(checkpoint)) if checkpoint else None
+    run = next((run_of(Path(checkpoint)) for checkpoint in given(arguments, "--ckpt_path")), None)
     return ["--config", str(run / CONFIG), *arguments] if run else arguments
+
+
+def _first_process() -> bool:
+    """Whether this is the process that writes; known before there is a trainer."""
+    return not _get_rank()
 
 
 def _keep_history(metrics: Path) -> None:
@@ -299,7 +309,7 @@ def _wandb_logger(run: Path, experiment: str, *, offline: bool) -> WandbLogger:
     import wandb
 
     name = run / "wandb_id"
-    if not name.is_file() and rank_zero_only.rank == 0:
+    if not name.is_file() and _first_process():
         name.write_text(secrets.token_hex(4))
     identity = name.read_text() if name.is_file() else None
     # Neither the terminal's text nor the command line, with its folders, goes there.

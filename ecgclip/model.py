@@ -164,8 +164,9 @@ class ECGCLIP(LightningModule):
         )
         loss: Tensor = self.loss(pairs)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(pairs.ecg))
-        if hasattr(self.loss, "scale"):
-            self.log("train/logit_scale", self.loss.scale, batch_size=len(pairs.ecg))
+        scale = getattr(self.loss, "scale", None)
+        if isinstance(scale, Tensor):
+            self.log("train/logit_scale", scale, batch_size=len(pairs.ecg))
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
@@ -181,7 +182,7 @@ class ECGCLIP(LightningModule):
     def configure_optimizers(self) -> Any:
         matrices = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
         others = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"])
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule(int(self.trainer.estimated_stepping_batches)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -89,19 +89,18 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def read_metrics(folder: Path) -> dict[str, float]:
+def read_metrics(folder: Path) -> dict[str, float | None]:
     """Return the flat figures of a run so far."""
     path = folder / METRICS
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def add_metrics(folder: Path, figures: Mapping[str, float]) -> dict[str, float]:
+def add_metrics(folder: Path, figures: Mapping[str, float]) -> None:
     """Merge figures into the run's ``metrics.json``; NaN becomes null. Whoever is killed in the middle leaves the old file."""
     merged = read_metrics(folder) | {name: None if value != value else value for name, value in figures.items()}
     partial = folder / f"{METRICS}.part"
     partial.write_text(json.dumps(dict(sorted(merged.items())), indent=2) + "\n")
     partial.replace(folder / METRICS)
-    return merged
 
 
 ROWS = (  # The closing table: where a row's figures stand in metrics.json, and what they are called.

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 import yaml
-from tests.ptbxl_folder import make_ptbxl
 
 from ecgclip.artefact import Artefact
 from ecgclip.cli import main
 from ecgclip.errors import UserError
 from ecgclip.simulation import simulate
+from tests.ptbxl_folder import make_ptbxl
 from tests.running import EXPERIMENTS, SMALL, fit, metrics
 
 FAST = ["--trainer.max_epochs=1"]

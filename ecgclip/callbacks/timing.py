@@ -14,8 +14,8 @@ WARM_UP = 5  # Steps at the start of an epoch that say more about the machine's 
 class Timing(Callback):
     """Measure training, and write ``time/train_seconds``, ``time/records_per_second`` and ``time/loading_share``.
 
-    ``loading_share`` is the share of a training step that passes between the end of one step and the moment when the next batch
-    lies on the device as ECGs in mV, before crop and augmentation: reading, collating, tokenising and moving.
+    ``loading_share`` is the share of a training step that passes before the next batch lies on the device ready for the towers:
+    reading, captions, moving, and crop and augmentation with them. ``train_seconds`` counts the validations between the epochs.
     """
 
     def __init__(self) -> None:

@@ -152,9 +152,7 @@ def _check_support(labels: Tensor, plan: SupportPlan, patients: Patients, query_
     """Refuse a support that shares a patient with the queries, or whose rows are not those that were drawn."""
     shared = np.intersect1d(np.asarray(patients), np.asarray(query_patients))
     if len(shared):
-        raise UserError(
-            f"few-shot: {len(shared)} patients are both in the support and among the queries: split the data by patient"
-        )
+        raise UserError(f"few-shot: {len(shared)} patients are both in the support and among the queries: split the data by patient")
     drawn = plan.indices.to(labels.device)
     in_range = plan.indices.numel() == 0 or int(drawn.max()) < len(labels)
     if not in_range or bool((labels[drawn, plan.labels.to(labels.device)[:, None]] != POSITIVE).any()):
@@ -217,10 +215,7 @@ def _linear_probe(shots: Tensor, labels: Tensor, text: Tensor, query: Tensor) ->
         gradient = (logits.softmax(2) - target).mT @ x + PROBE_PRIOR * (ahead - start)
         previous, weights = weights, ahead - step * gradient
         ahead = weights + i / (i + 3) * (weights - previous)
-    return [
-        torch.cat([(block.double() @ w[:, :-1].T + w[:, -1]).float() for block in query.split(RECORDS_AT_ONCE)])
-        for w in weights
-    ]
+    return [torch.cat([(block.double() @ w[:, :-1].T + w[:, -1]).float() for block in query.split(RECORDS_AT_ONCE)]) for w in weights]
 
 
 def _tip_adapter(shots: Tensor, labels: Tensor, text: Tensor, query: Tensor) -> list[Tensor]:
@@ -233,9 +228,7 @@ def _tip_adapter(shots: Tensor, labels: Tensor, text: Tensor, query: Tensor) -> 
     scores = []
     for keys in shots.flatten(1, 2):
         blocks = query.split(RECORDS_AT_ONCE)
-        votes = [
-            (-TIP_BETA * (1 - zero_shot_scores(block, keys))).exp().view(len(block), ways, k).sum(2) for block in blocks
-        ]
+        votes = [(-TIP_BETA * (1 - zero_shot_scores(block, keys))).exp().view(len(block), ways, k).sum(2) for block in blocks]
         scores.append(TIP_SCALE * zero_shot_scores(query, text) + TIP_ALPHA * torch.cat(votes))
     return scores
 

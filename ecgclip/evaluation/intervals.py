@@ -98,9 +98,7 @@ def zero_shot_intervals(
     report = {}
     for name, values in _figures(area, total, sets, ks).items():
         report[f"{name}_low"], report[f"{name}_high"] = values.quantile(ends).tolist()
-    return Intervals(
-        report, area.quantile(ends, dim=0).T.masked_fill(_one_patient(labels, owner).unsqueeze(1), torch.nan)
-    )
+    return Intervals(report, area.quantile(ends, dim=0).T.masked_fill(_one_patient(labels, owner).unsqueeze(1), torch.nan))
 
 
 def _patient_weights(owner: Tensor, patients: int, replicates: int, seed: int) -> Iterator[Tensor]:
@@ -119,8 +117,7 @@ def _patient_weights(owner: Tensor, patients: int, replicates: int, seed: int) -
     width = max(1, BLOCK // max(1, len(owner)))
     for start in range(0, replicates, width):
         block = [
-            torch.empty(patients, dtype=torch.float64).exponential_(generator=draw)
-            for _ in range(start, min(start + width, replicates))
+            torch.empty(patients, dtype=torch.float64).exponential_(generator=draw) for _ in range(start, min(start + width, replicates))
         ]
         yield torch.stack(block, dim=1).to(owner.device)[owner]
 
@@ -165,9 +162,7 @@ def _counted(scores: Tensor, labels: Tensor, sets: Mapping[str, Tensor], ks: Seq
     return counted
 
 
-def _figures(
-    area: Tensor, total: Mapping[str, Tensor], sets: Mapping[str, Tensor], ks: Sequence[int]
-) -> dict[str, Tensor]:
+def _figures(area: Tensor, total: Mapping[str, Tensor], sets: Mapping[str, Tensor], ks: Sequence[int]) -> dict[str, Tensor]:
     """Figures of each set per replicate, ``(replicates,)``, from areas and the sums of :func:`_counted`."""
     figures: dict[str, Tensor] = {}
     for name, members in sets.items():

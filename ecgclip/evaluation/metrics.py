@@ -171,11 +171,7 @@ def topk_hits(scores: Tensor, labels: Tensor, k: int, competing: Tensor | None =
         UserError: If a score is NaN or infinite.
     """
     scores = finite_scores(scores)
-    ranked = (
-        torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
-        if competing is None
-        else competing.to(scores.device)
-    )
+    ranked = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device) if competing is None else competing.to(scores.device)
     unannotated = (labels == UNKNOWN).all(0)
     hits = torch.zeros(labels.shape, dtype=torch.bool, device=scores.device)
     height = max(1, BLOCK // max(1, scores.shape[1]))

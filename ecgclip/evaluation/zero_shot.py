@@ -38,8 +38,7 @@ def class_vectors(prompt_vectors: Tensor, prompt_label: Tensor, n_labels: int) -
     missing = torch.bincount(prompt_label, minlength=n_labels) == 0
     if bool(missing.any()):
         raise UserError(
-            f"label {int(missing.nonzero()[0])} of the catalogue (counted from 0) has no prompt: "
-            "give it at least one under prompts"
+            f"label {int(missing.nonzero()[0])} of the catalogue (counted from 0) has no prompt: give it at least one under prompts"
         )
     vectors = prompt_vectors if prompt_vectors.dtype == torch.float64 else prompt_vectors.float()
     total = vectors.new_zeros(n_labels, vectors.shape[1]).index_add(0, prompt_label, F.normalize(vectors, dim=1))
@@ -113,9 +112,7 @@ def ranking_of(name: str) -> str:
     return name if name in RANKED_WITHIN else "catalogue"
 
 
-def hits_by_ranking(
-    scores: Tensor, labels: Tensor, sets: Mapping[str, Tensor], ks: Iterable[int]
-) -> dict[tuple[str, int], Tensor]:
+def hits_by_ranking(scores: Tensor, labels: Tensor, sets: Mapping[str, Tensor], ks: Iterable[int]) -> dict[tuple[str, int], Tensor]:
     """Compute top-k hits once for each distinct ranking that the sets need.
 
     Args:
@@ -128,14 +125,10 @@ def hits_by_ranking(
         ``(ranking_of(name), k)`` to ``(N, L)`` bool.
     """
     rankings = {"catalogue": None} | {name: members for name, members in sets.items() if name in RANKED_WITHIN}
-    return {
-        (ranking, k): topk_hits(scores, labels, k, competing) for ranking, competing in rankings.items() for k in ks
-    }
+    return {(ranking, k): topk_hits(scores, labels, k, competing) for ranking, competing in rankings.items() for k in ks}
 
 
-def zero_shot_report(
-    scores: Tensor, labels: Tensor, sets: Mapping[str, Tensor], ks: Sequence[int] = (1, 5)
-) -> dict[str, float]:
+def zero_shot_report(scores: Tensor, labels: Tensor, sets: Mapping[str, Tensor], ks: Sequence[int] = (1, 5)) -> dict[str, float]:
     """Report AUROC, AUPRC and top-k over sets of labels.
 
     A set chooses which labels are averaged (macro) and which count as a record's findings (micro: over the records that

@@ -58,16 +58,12 @@ class Augmentation:
         lead_dropout: float = 0.1,
     ) -> None:
         if crop_seconds is not None and not (_is_number(crop_seconds) and 0 < crop_seconds < math.inf):
-            raise UserError(
-                f"augmentation: crop_seconds {crop_seconds!r} is no length: give seconds above 0, or null for whole records"
-            )
+            raise UserError(f"augmentation: crop_seconds {crop_seconds!r} is no length: give seconds above 0, or null for whole records")
         given = {"gain": gain, "noise_mv": noise_mv, "wander_mv": wander_mv, "lead_dropout": lead_dropout}
         for name, value in given.items():
             if not (_is_number(value) and 0 <= value <= _LIMITS[name]):
                 why = ", since low and high voltage are findings" if name == "gain" else ""
-                raise UserError(
-                    f"augmentation: {name} {value!r} is out of range: give a number from 0 to {_LIMITS[name]:g}{why}"
-                )
+                raise UserError(f"augmentation: {name} {value!r} is out of range: give a number from 0 to {_LIMITS[name]:g}{why}")
         self.crop_seconds, self.gain, self.noise_mv = crop_seconds, gain, noise_mv
         self.wander_mv, self.lead_dropout = wander_mv, lead_dropout
 
@@ -102,9 +98,7 @@ class Augmentation:
         gain, level, *mixture, excursion = uniform(seed, epoch, record, _RECORD, 6)[:, :, None, None].unbind(1)
         ecg = ecg * (1 + self.gain * (2 * gain - 1))
         noise = _colour(normal(seed, epoch, record, _NOISE, len(_MEASURED), length), sampling_rate, *mixture)
-        wander = _wander(
-            uniform(seed, epoch, record, _WANDER, 1 + 2 * len(_MEASURED), _SINUSOIDS), length, sampling_rate
-        )
+        wander = _wander(uniform(seed, epoch, record, _WANDER, 1 + 2 * len(_MEASURED), _SINUSOIDS), length, sampling_rate)
         ecg = ecg + _lead_matrix(ecg.device) @ (self.noise_mv * level * noise + self.wander_mv * excursion * wander)
         lead_mask = _drop(lead_mask, self.lead_dropout, uniform(seed, epoch, record, _DROP, 2 + len(LEADS)))
         return ecg * lead_mask.unsqueeze(2), lead_mask
@@ -153,9 +147,7 @@ def resample(ecg: Tensor, from_rate: float, to_rate: float) -> Tensor:
     _check_rates("resampling", from_rate, to_rate)
     ratio = (Fraction(float(to_rate)) / Fraction(float(from_rate))).limit_denominator(1000)
     if not 0 < ratio <= 1000:
-        raise UserError(
-            f"resampling from {from_rate:g} to {to_rate:g} Hz: the rates are too far apart, check the record's"
-        )
+        raise UserError(f"resampling from {from_rate:g} to {to_rate:g} Hz: the rates are too far apart, check the record's")
     up, down = ratio.numerator, ratio.denominator
     if up == down:
         return ecg
@@ -263,10 +255,7 @@ def _drop(lead_mask: Tensor, probability: float, draws: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def _lead_matrix(device: torch.device) -> Tensor:
     """Return ``(12, 8)``: every lead as a sum of the measured ones."""
-    rows = [
-        [*_DERIVED[lead], *[0.0] * 6] if lead in _DERIVED else [float(lead == one) for one in _MEASURED]
-        for lead in LEADS
-    ]
+    rows = [[*_DERIVED[lead], *[0.0] * 6] if lead in _DERIVED else [float(lead == one) for one in _MEASURED] for lead in LEADS]
     return torch.tensor(rows, device=device)
 
 
@@ -283,9 +272,7 @@ def _polyphase(up: int, down: int) -> tuple[Tensor, int]:
     slower = max(up, down)
     half = 10 * slower
     offset = torch.arange(-half, half + 1, dtype=torch.float64)
-    taps = torch.sinc(offset / slower) * torch.kaiser_window(
-        2 * half + 1, periodic=False, beta=5.0, dtype=torch.float64
-    )
+    taps = torch.sinc(offset / slower) * torch.kaiser_window(2 * half + 1, periodic=False, beta=5.0, dtype=torch.float64)
     taps *= up / taps.sum()
     before, after = half // up, (half + (up - 1) * down) // up
     index = torch.arange(up)[:, None] * down - torch.arange(-before, after + 1) * up

@@ -72,13 +72,9 @@ def plot_ecg(
     signal = np.asarray(signal, dtype=np.float64)
     signal = np.where(np.isfinite(signal), signal, np.nan)
     if signal.ndim != 2 or len(signal) != len(LEADS) or signal.shape[1] < 2:
-        raise UserError(
-            f"ECG page {path.name}: the signal has shape {signal.shape}, not (12, samples): give twelve leads in their order"
-        )
+        raise UserError(f"ECG page {path.name}: the signal has shape {signal.shape}, not (12, samples): give twelve leads in their order")
     if not 0 < sampling_rate < math.inf:
-        raise UserError(
-            f"ECG page {path.name}: a sampling rate of {sampling_rate!r} Hz is impossible: check the record's"
-        )
+        raise UserError(f"ECG page {path.name}: a sampling rate of {sampling_rate!r} Hz is impossible: check the record's")
     if path.suffix.lower() not in _FORMATS:
         raise UserError(f"ECG page {path.name}: cannot draw this kind of file: name it {', '.join(_FORMATS)}")
     missing = np.isnan(signal).all(1)
@@ -228,10 +224,7 @@ class _Page:
         height = _TOP - self.bottom
         for step, color, width in ((1.0, _FINE, 0.4), (5.0, _COARSE, 0.6)):
             upright = [((_LEFT + x, self.bottom), (_LEFT + x, _TOP)) for x in np.arange(0, _WIDTH + step / 2, step)]
-            level = [
-                ((_LEFT, self.bottom + y), (_LEFT + _WIDTH, self.bottom + y))
-                for y in np.arange(0, height + step / 2, step)
-            ]
+            level = [((_LEFT, self.bottom + y), (_LEFT + _WIDTH, self.bottom + y)) for y in np.arange(0, height + step / 2, step)]
             self.lines(upright + level, color, width, zorder=1)
 
     def ecg(self, traces: Sequence[_Trace]) -> float:
@@ -245,9 +238,7 @@ class _Page:
         paper = Rectangle((_LEFT, self.bottom), _WIDTH, _TOP - self.bottom, transform=self.axes.transData)
         for trace in traces:
             y, x = _TOP - below[trace.row], _FIRST + trace.start
-            (line,) = self.axes.plot(
-                _FIRST + trace.x, y + trace.mv * gain, color=_INK, linewidth=0.8, solid_joinstyle="round", zorder=3
-            )
+            (line,) = self.axes.plot(_FIRST + trace.x, y + trace.mv * gain, color=_INK, linewidth=0.8, solid_joinstyle="round", zorder=3)
             line.set_clip_path(paper)
             name = min(y + trace.name_height(gain), _TOP - _NAME[1])
             self.text(x + 1.0, name, trace.lead, 9.5, zorder=2, bbox=ground)
@@ -259,9 +250,7 @@ class _Page:
 
     def title(self, title: str) -> None:
         """Write the title above the grid."""
-        self.text(
-            _LEFT, (_TOP + _PAGE[1]) / 2, self.fitted(title, 12, _WIDTH, lines=2), 12, va="center", linespacing=1.3
-        )
+        self.text(_LEFT, (_TOP + _PAGE[1]) / 2, self.fitted(title, 12, _WIDTH, lines=2), 12, va="center", linespacing=1.3)
 
     def note(self, samples: int, sampling_rate: float, gain: float) -> None:
         """Write speed, gain and length below the grid."""
@@ -280,9 +269,7 @@ class _Page:
         half = _MAX_FINDINGS // 2
         columns, rows = math.ceil(len(findings) / half), min(half, len(findings))
         top, width, step = self.bottom - 8.0, _WIDTH / 2, 5.3
-        frame = Rectangle(
-            (_LEFT, top), columns * width, -(rows * step + 2.2), facecolor="none", edgecolor=_QUIET, linewidth=0.6
-        )
+        frame = Rectangle((_LEFT, top), columns * width, -(rows * step + 2.2), facecolor="none", edgecolor=_QUIET, linewidth=0.6)
         self.axes.add_patch(frame)
         scale = 30.0 / max([1.0, *(score for _, score in findings if math.isfinite(score))])
         for place, (label, score) in enumerate(findings):
@@ -292,7 +279,5 @@ class _Page:
             self.text(x + 6.0, y, self.fitted(label, 10.5, 72.0), 10.5)
             if math.isfinite(score):
                 self.axes.add_patch(Rectangle((x + 80.0, y - 0.2), 30.0, 2.8, facecolor="#eef1f5", linewidth=0))
-                self.axes.add_patch(
-                    Rectangle((x + 80.0, y - 0.2), max(score, 0.0) * scale, 2.8, facecolor=_BAR, linewidth=0)
-                )
+                self.axes.add_patch(Rectangle((x + 80.0, y - 0.2), max(score, 0.0) * scale, 2.8, facecolor=_BAR, linewidth=0))
                 self.text(x + 124.0, y, f"{score:.2f}", 10, ha="right")

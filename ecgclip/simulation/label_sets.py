@@ -10,9 +10,7 @@ from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.simulation.traits import DRAWABLE, RECORDS, TRAITS
 
-NORMAL_WITH = frozenset(
-    {"SR", "SBRAD", "SARRH"}
-)  # All that stands beside a normal ECG (clinical rules of the catalogue).
+NORMAL_WITH = frozenset({"SR", "SBRAD", "SARRH"})  # All that stands beside a normal ECG (clinical rules of the catalogue).
 NORMAL_RHYTHMS = ("SBRAD", "SARRH")  # Each beside one normal ECG in twenty.
 COMPANIONS = (0.35, 0.35, 0.2, 0.1)  # How often an ECG with a finding has none, one, two or three more.
 PREVALENCES = ("uniform", "hospital")
@@ -105,9 +103,7 @@ def draw_label_sets(n: int, seed: int, prevalence: str = "uniform") -> list[froz
     return out
 
 
-def _with_companions(
-    target: int, often: NDArray[np.float64], pairs: NDArray[np.bool_], rng: np.random.Generator
-) -> list[int]:
+def _with_companions(target: int, often: NDArray[np.float64], pairs: NDArray[np.bool_], rng: np.random.Generator) -> list[int]:
     """Return a finding and up to three labels beside it, each drawn as often as ``often`` says."""
     chosen = [target]
     for _ in range(int(rng.choice(len(COMPANIONS), p=COMPANIONS))):

@@ -151,10 +151,7 @@ def _flutter(heart: Heart, seconds: float, draws: Draws, line: Timeline) -> list
 def _junctional(heart: Heart, seconds: float, draws: Draws, line: Timeline) -> list[_Beat]:
     # P is upside down: just before QRS, within it, or after.
     where = draws.choice((-0.085, None, 0.1))
-    return [
-        _Beat(None if where is None else q + where, q, p_kind="p_low")
-        for q in _regular(heart, seconds, draws, heart.rate)
-    ]
+    return [_Beat(None if where is None else q + where, q, p_kind="p_low") for q in _regular(heart, seconds, draws, heart.rate)]
 
 
 def _atrial(heart: Heart, seconds: float, draws: Draws, line: Timeline) -> list[_Beat]:

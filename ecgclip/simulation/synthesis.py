@@ -84,9 +84,7 @@ def simulate(
     return out
 
 
-def _chunk(
-    label_sets: Sequence[Collection[str]], seeds: Sequence[int], rate: float, noise: bool, out: NDArray[np.float32]
-) -> None:
+def _chunk(label_sets: Sequence[Collection[str]], seeds: Sequence[int], rate: float, noise: bool, out: NDArray[np.float32]) -> None:
     """Fill ``out`` ``(n, 12, T)`` with the records of one chunk."""
     samples = out.shape[2]
     scores, extra, swapped, mirrored = [], np.zeros((len(out), 8, samples), np.float32), [], []
@@ -116,9 +114,7 @@ def ordered(labels: Collection[str]) -> list[str]:
     names = {labels} if isinstance(labels, str) else set(labels)
     unknown = sorted(names - ALL_TRAITS.keys())
     if unknown:
-        raise UserError(
-            f"simulate: no label {', '.join(map(repr, unknown))}: the ids are those of the catalogue ja98, such as CRBBB"
-        )
+        raise UserError(f"simulate: no label {', '.join(map(repr, unknown))}: the ids are those of the catalogue ja98, such as CRBBB")
     return sorted(essential(names), key=ORDER.__getitem__)
 
 
@@ -165,9 +161,7 @@ def _template(kind: str, heart: Heart, line: Timeline, rate: float, draws: Draws
     return p_wave(heart, {"p": "sinus", "p_low": "low", "p_early": "early", "p_pointed": "pointed"}[kind])
 
 
-def _atrial_waves(
-    line: Timeline, rate: float, samples: int, draws: Draws
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def _atrial_waves(line: Timeline, rate: float, samples: int, draws: Draws) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """f waves (irregular, 5-8 per second, best in V1) or F waves (a saw, best in II, III and aVF)."""
     if not (line.fibrillation or line.flutter):
         return None
@@ -225,9 +219,7 @@ def _play(scores: Sequence[Score], rate: float, samples: int) -> NDArray[np.floa
     return out
 
 
-def _wire(
-    leads: NDArray[np.float32], swapped: NDArray[np.bool_], mirrored: NDArray[np.bool_], out: NDArray[np.float32]
-) -> None:
+def _wire(leads: NDArray[np.float32], swapped: NDArray[np.bool_], mirrored: NDArray[np.bool_], out: NDArray[np.float32]) -> None:
     """Derive the 12 leads: Einthoven's and Goldberger's from I and II, so that II = I + III holds to rounding."""
     one = leads[:, 0].copy()
     two = COS_60 * leads[:, 0] + SIN_60 * leads[:, 1]
@@ -242,6 +234,4 @@ def _wire(
     out[:, 5] = two - one / 2
     out[:, 6:] = leads[:, 2:]
     # On the right chest there is less and less heart under V3-V6.
-    out[mirrored, 6:] = (
-        out[mirrored][:, [7, 6, 6, 6, 6, 6]] * np.array([1, 0.9, 0.7, 0.5, 0.35, 0.25], np.float32)[:, None]
-    )
+    out[mirrored, 6:] = out[mirrored][:, [7, 6, 6, 6, 6, 6]] * np.array([1, 0.9, 0.7, 0.5, 0.35, 0.25], np.float32)[:, None]

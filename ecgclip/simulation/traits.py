@@ -67,9 +67,7 @@ def _drawn(value: Any, old: Any, draws: Draws) -> Any:
     if isinstance(value, tuple):
         # Walls of one kind share their extent.
         extent = draws.unit()
-        return old + [
-            Regional(draws.choice(w.regions), w.low + extent * (w.high - w.low), draws.choice(w.shapes)) for w in value
-        ]
+        return old + [Regional(draws.choice(w.regions), w.low + extent * (w.high - w.low), draws.choice(w.shapes)) for w in value]
     return value
 
 
@@ -84,9 +82,7 @@ def _times(low: float, high: float) -> Between:
 def _infarct(region: str, weight: float, uses: str = "") -> Trait:
     """Q, R gone, T inverted; ST at most slightly up, for an old infarct's is back to the line."""
     st = (Wall((region,), 0.0, 0.1, ("dome", "up")),)
-    return _label(
-        f"q st t qrs {uses}", weight, q=(Wall((region,), 0.24, 0.58),), st=st, t=(Wall((region,), -0.1, -0.32),)
-    )
+    return _label(f"q st t qrs {uses}", weight, q=(Wall((region,), 0.24, 0.58),), st=st, t=(Wall((region,), -0.1, -0.32),))
 
 
 def _ischaemia(region: str, weight: float) -> Trait:
@@ -136,9 +132,7 @@ TRAITS: dict[str, Trait] = {
         septal=Between(0.3, 0.42),
         rotation=Between(-34, -18),
     ),
-    "ISC_": _label(
-        "st t", 1275, st=(Wall(("diffuse",), -0.09, -0.16, ("down",)),), t=(Wall(("diffuse",), -0.15, -0.35),)
-    ),
+    "ISC_": _label("st t", 1275, st=(Wall(("diffuse",), -0.09, -0.16, ("down",)),), t=(Wall(("diffuse",), -0.15, -0.35),)),
     "IRBBB": _label("qrs v1", 1118, qrs_kind="rbbb", qrs=Between(0.106, 0.117), late=Between(0.45, 0.6)),
     "1AVB": _label("pq", 797, pq=Between(0.22, 0.35)),
     "IVCD": _label("qrs turn v1 st t q", 789, qrs_kind="notched", qrs=Between(0.118, 0.148), strain=Between(0.12, 0.2)),
@@ -176,9 +170,7 @@ TRAITS: dict[str, Trait] = {
     "INJAS": _injury("anteroseptal", 215),
     "LMI": _infarct("lateral", 201, "axis voltage"),
     "ISCIL": _ischaemia("inferolateral", 179),
-    "LPFB": _label(
-        "axis qrs rightward", 177, axis=Between(102, 125), qrs=Between(0.096, 0.108), septal=Between(0.36, 0.5)
-    ),
+    "LPFB": _label("axis qrs rightward", 177, axis=Between(102, 125), qrs=Between(0.096, 0.108), septal=Between(0.36, 0.5)),
     "ISCAS": _ischaemia("anteroseptal", 170),
     "INJAL": _injury("anterolateral", 148),
     "ISCLA": _ischaemia("lateral", 142),
@@ -240,9 +232,7 @@ TRAITS: dict[str, Trait] = {
     "PMI": _infarct("posterior", 17, "v1 turn"),
     "3AVB": _label("rhythm rate pq event pvc", 16, block="complete", rate=Between(65, 95)),
     "INJIL": _injury("inferolateral", 15),
-    "2AVB": _label(
-        "rhythm rate pq event pvc", 14, block=OneOf(("wenckebach", "mobitz2", "two_to_one")), rate=Between(70, 95)
-    ),
+    "2AVB": _label("rhythm rate pq event pvc", 14, block=OneOf(("wenckebach", "mobitz2", "two_to_one")), rate=Between(70, 95)),
     "ABQRS": _label("qrs q", 3327, fragments=Between(0.28, 0.45), qrs=Between(0.096, 0.108)),
     "PVC": _label("pvc", 1146, events=["pvc"]),
     "STD_": _label("st t", 1009, st=(Wall(("left", "diffuse"), -0.12, -0.19, ("flat",)),)),
@@ -254,9 +244,7 @@ TRAITS: dict[str, Trait] = {
         terminal=Between(0.5, 0.65),
         axis=Between(0, 60),
     ),
-    "QWAVE": _label(
-        "q qrs axis turn v1", 548, q=(Wall(("inferior", "lateral", "anterior", "anteroseptal"), 0.26, 0.5),)
-    ),
+    "QWAVE": _label("q qrs axis turn v1", 548, q=(Wall(("inferior", "lateral", "anterior", "anteroseptal"), 0.26, 0.5),)),
     "LOWT": _label("t", 438, t_size=Between(0.04, 0.1)),
     "NT_": _label("t", 424, t_size=_times(0.4, 0.65), t_biphasic=Between(0.45, 0.8)),
     "PAC": _label("event atrium", 398, events=["pac"]),
@@ -269,18 +257,14 @@ TRAITS: dict[str, Trait] = {
         chest=Between(0.36, 0.58),
         t_size=_times(0.4, 0.6),
     ),
-    "HVOLT": _label(
-        "voltage qrs rightward", 62, limb=Between(1.75, 2.2), chest=Between(1.4, 1.7), axis=Between(20, 75)
-    ),
+    "HVOLT": _label("voltage qrs rightward", 62, limb=Between(1.75, 2.2), chest=Between(1.4, 1.7), axis=Between(20, 75)),
     "TAB_": _label("t qt", 35, t_split=Between(0.06, 0.08), t_size=_times(0.9, 1.1)),
     "STE_": _label("st t", 28, st=(Wall(("chest", "diffuse"), 0.13, 0.22, ("flat",)),)),
     "PRC(S)": _label("event atrium", 10, events=["premature"]),
     "SR": _label("rhythm", 16782),
     "AFIB": _label("rhythm rate atrium pq u", 1514, rhythm="fibrillation", rate=Between(60, 130)),
     "STACH": _label("rhythm rate pq u", 826, rate=Between(102, 140)),
-    "SARRH": _label(
-        "rhythm rate event", 772, breathing=Between(0.2, 0.3), breaths=Between(0.17, 0.26), rate=Between(60, 78)
-    ),
+    "SARRH": _label("rhythm rate event", 772, breathing=Between(0.2, 0.3), breaths=Between(0.17, 0.26), rate=Between(60, 78)),
     "SBRAD": _label("rhythm rate", 637, rate=Between(38, 49)),
     "PACE": _label(
         "rhythm rate atrium pq event pvc qrs axis turn v1 voltage q st t qt",
@@ -314,9 +298,7 @@ TRAITS: dict[str, Trait] = {
         st=(Wall(("diffuse",), 0.08, 0.15, ("up",)),),
         t_size=_times(1.2, 1.5),
     ),
-    "BRUG": _label(
-        "v1 st t qrs turn", 40, st=(Wall(("septal",), 0.35, 0.6, ("cove",)),), t=(Wall(("septal",), -0.15, -0.3),)
-    ),
+    "BRUG": _label("v1 st t qrs turn", 40, st=(Wall(("septal",), 0.35, 0.6, ("cove",)),), t=(Wall(("septal",), -0.15, -0.3),)),
     "TTALL": _label("t", 80, t_size=_times(2.1, 2.7), t_narrow=Between(0.7, 0.8)),
     "NEGU": _label("u", 40, u=Between(-0.2, -0.13)),
     "STEMI": _label(
@@ -339,9 +321,7 @@ TRAITS: dict[str, Trait] = {
     "MOBITZ2": _label("rate pq event pvc", 20, block="mobitz2", rate=Between(65, 95), pq=Between(0.15, 0.19)),
     "AVB2TO1": _label("rate pq event pvc", 20, block="two_to_one", rate=Between(70, 100)),
     "HIGHAVB": _label("rhythm rate pq event pvc", 20, block="high", rate=Between(78, 105)),
-    "EAR": _label(
-        "rhythm rate atrium pq event pvc", 60, rhythm="atrial", rate=Between(58, 90), pq=Between(0.125, 0.15)
-    ),
+    "EAR": _label("rhythm rate atrium pq event pvc", 60, rhythm="atrial", rate=Between(58, 90), pq=Between(0.125, 0.15)),
     "JUNC": _label("rhythm rate atrium pq event pvc", 40, rhythm="junctional", rate=Between(42, 58)),
     "ESCAPE": _label("event pvc atrium rate", 40, events=["escape"], rate=Between(60, 80)),
     "VCOUP": _label("event pvc", 80, events=["couplet"]),

@@ -32,6 +32,7 @@ class BasicBlock(nn.Module):
         nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, 1, T)`` to ``(B, outputs, 1, ceil(T / stride))``."""
         y = self.relu(self.norm1(self.conv1(x)))
         return self.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 

@@ -24,9 +24,7 @@ def batch(records: int = 64, samples: int = 1000) -> tuple[Tensor, Tensor, Tenso
 
 def disturbance(samples: int = 1000, records: int = 64, rate: float = RATE, **arguments: float) -> Tensor:
     _, mask, record = batch(records, 10)
-    return Augmentation(**(NOTHING | arguments))(
-        torch.zeros(records, 12, samples), mask, record, rate, seed=0, epoch=0
-    )[0]
+    return Augmentation(**(NOTHING | arguments))(torch.zeros(records, 12, samples), mask, record, rate, seed=0, epoch=0)[0]
 
 
 def test_crops_are_pieces_of_the_record_everywhere_in_it() -> None:
@@ -82,9 +80,7 @@ def test_limb_leads_still_obey_einthoven() -> None:
     assert 20 < all_kept.sum() < 60
     limbs = out[all_kept]
     torch.testing.assert_close(limbs[:, LI] + limbs[:, LIII], limbs[:, LII], rtol=0, atol=1e-5)
-    torch.testing.assert_close(
-        limbs[:, AVR] + limbs[:, AVL] + limbs[:, AVF], torch.zeros_like(limbs[:, 0]), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(limbs[:, AVR] + limbs[:, AVL] + limbs[:, AVF], torch.zeros_like(limbs[:, 0]), rtol=0, atol=1e-5)
     torch.testing.assert_close(limbs[:, AVL], (limbs[:, LI] - limbs[:, LIII]) / 2, rtol=0, atol=1e-5)
 
 

@@ -57,9 +57,7 @@ def test_page_is_true_to_scale(tmp_path: Path) -> None:
 
 
 def test_all_text_is_in_the_japanese_font(tmp_path: Path) -> None:
-    path = plot_ecg(
-        ecg(), 500.0, title="左室肥大、T波増高 $x$ II→III μV ℃", findings=FINDINGS * 4, path=tmp_path / "page.pdf"
-    )
+    path = plot_ecg(ecg(), 500.0, title="左室肥大、T波増高 $x$ II→III μV ℃", findings=FINDINGS * 4, path=tmp_path / "page.pdf")
     page = path.read_bytes()
     assert b"IPAexGothic" in page
     assert b"DejaVu" not in page
@@ -84,11 +82,7 @@ assert all(matplotlib.rcParams[name] == value for name, value in before.items() 
 def test_findings_and_title_are_written_and_cut(tmp_path: Path) -> None:
     without = pixels(plot_ecg(ecg(), 100.0, path=tmp_path / "a.png"))
     short = pixels(plot_ecg(ecg(), 100.0, findings=FINDINGS[:1], path=tmp_path / "b.png"))
-    endless = pixels(
-        plot_ecg(
-            ecg(), 100.0, title="心房細動、" * 200, findings=[("心房細動、" * 50, 12.5)] * 15, path=tmp_path / "c.png"
-        )
-    )
+    endless = pixels(plot_ecg(ecg(), 100.0, title="心房細動、" * 200, findings=[("心房細動、" * 50, 12.5)] * 15, path=tmp_path / "c.png"))
     assert not ink(without[: 18 * DOTS]).any()
     below = slice(180 * DOTS, None)
     assert ink(short[below]).any()

@@ -68,6 +68,4 @@ def test_values_stay_what_they_are() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_gpu_draws_the_same() -> None:
     assert torch.equal(uniform(1, 2, RECORDS.cuda(), 3, 12, 25).cpu(), uniform(1, 2, RECORDS, 3, 12, 25))
-    torch.testing.assert_close(
-        normal(1, 2, RECORDS.cuda(), 3, 12, 25).cpu(), normal(1, 2, RECORDS, 3, 12, 25), rtol=1e-5, atol=1e-6
-    )
+    torch.testing.assert_close(normal(1, 2, RECORDS.cuda(), 3, 12, 25).cpu(), normal(1, 2, RECORDS, 3, 12, 25), rtol=1e-5, atol=1e-6)

@@ -79,9 +79,7 @@ def test_the_draw_is_repeatable(even):
     assert draw_label_sets(3000, 8) != even
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"), [((5, 0, "clinic"), "'clinic'"), ((-1, 0), "n -1"), ((5, -2), "seed -2")]
-)
+@pytest.mark.parametrize(("arguments", "says"), [((5, 0, "clinic"), "'clinic'"), ((-1, 0), "n -1"), ((5, -2), "seed -2")])
 def test_bad_input_is_refused(arguments, says):
     with pytest.raises(UserError, match=says):
         draw_label_sets(*arguments)

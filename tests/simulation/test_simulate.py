@@ -59,9 +59,7 @@ def test_noise_is_small_and_optional():
 
 @pytest.mark.parametrize(("rate", "seconds"), [(100, 2.5), (500, 2.5), (250, 5), (100, 30), (500, 10)])
 def test_any_rate_and_length(rate, seconds):
-    records = simulate(
-        [{"VCOUP"}, {"SARREST"}, {"AFLT"}, {"PACE"}, {"TRIGU"}], range(5), sampling_rate=rate, seconds=seconds
-    )
+    records = simulate([{"VCOUP"}, {"SARREST"}, {"AFLT"}, {"PACE"}, {"TRIGU"}], range(5), sampling_rate=rate, seconds=seconds)
     assert records.shape == (5, 12, round(rate * seconds))
     assert np.isfinite(records).all()
 

@@ -147,20 +147,16 @@ def test_an_r_prime_in_v1_makes_two_tops_of_a_narrow_qrs():
         assert np.mean(np.array(tops) >= 2) > 0.8
 
 
-def test_pre_excitation_shortens_pq_and_starts_slowly(normal):
+def test_pre_excitation_shortens_pq_and_starts_slowly():
     def first_part(beat: Beat) -> float:
         return float(np.abs(np.diff(beat.of("V4")))[beat.on : beat.on + int(0.02 * FS)].max())
 
     pre = median_beats("WPW")
     assert np.median([beat.pr for beat in pre]) < 0.13
-    assert np.median([first_part(beat) for beat in pre]) < 0.5 * np.median(
-        [np.abs(np.diff(b.of("V4"))).max() for b in pre]
-    )
+    assert np.median([first_part(beat) for beat in pre]) < 0.5 * np.median([np.abs(np.diff(b.of("V4"))).max() for b in pre])
 
 
-@pytest.mark.parametrize(
-    ("label", "low", "high"), [("1AVB", 0.23, 0.4), ("LPR", 0.195, 0.25), ("SPQ", 0.07, 0.125), ("SR", 0.12, 0.2)]
-)
+@pytest.mark.parametrize(("label", "low", "high"), [("1AVB", 0.23, 0.4), ("LPR", 0.195, 0.25), ("SPQ", 0.07, 0.125), ("SR", 0.12, 0.2)])
 def test_pq(label, low, high):
     assert low < np.nanmedian([beat.pr for beat in median_beats(label)]) < high
 
@@ -304,9 +300,7 @@ def test_fibrillation_has_no_p_wave_and_flutter_a_saw():
         beat = Beat(ecg)
         return float(np.ptp(beat.of("II")[beat.on - int(0.2 * FS) : beat.on - 10]))
 
-    assert np.median([regular_p(ecg) for ecg in records("AFIB")]) < 0.7 * np.median(
-        [regular_p(ecg) for ecg in records("SR")]
-    )
+    assert np.median([regular_p(ecg) for ecg in records("AFIB")]) < 0.7 * np.median([regular_p(ecg) for ecg in records("SR")])
     for ecg in records("AFLT"):
         power = np.abs(np.fft.rfft(ecg[LEAD["aVF"]])) ** 2
         speeds = np.fft.rfftfreq(ecg.shape[1], 1 / FS)
