@@ -23,7 +23,8 @@ BESIDE = {  # On one floor, and why.
     ("signals", "labels"),  # PTB-XL's statements are labels.
     ("model", "evaluation"),  # The class vectors of a model are those that it is evaluated with.
     ("data_modules", "prepare"),  # The first run on an archive makes its store.
-    ("cli", "experiment"),  # One part in two files: the static table, and what costs seconds to import.
+    ("cli", "experiment"),  # One part in two files: what answers at once, and what costs seconds to import.
+    ("experiment", "cli"),
 }
 UNPLACED = -1
 HEAVY = ("torch", "transformers", "matplotlib", "neurokit2", "lightning")

@@ -300,6 +300,10 @@ def process(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+# With xdist, in one worker: two processes are started once.
+together = pytest.mark.xdist_group("two_processes")
+
+
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Everything that the two processes computed."""
@@ -308,6 +312,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, An
     return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
 
 
+@together
 @pytest.mark.parametrize("name", LOSSES)
 def test_two_processes_learn_what_one_does_from_the_large_batch(name: str, two_processes: list[dict[str, Any]]) -> None:
     expected = learn(Towers(name), large_batch(name))
@@ -316,6 +321,7 @@ def test_two_processes_learn_what_one_does_from_the_large_batch(name: str, two_p
         torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-6)
 
 
+@together
 def test_a_gather_that_drops_the_gradient_would_be_seen(two_processes: list[dict[str, Any]]) -> None:
     expected = learn(Towers("all"), large_batch("all"))
     for found in two_processes:
@@ -325,6 +331,7 @@ def test_a_gather_that_drops_the_gradient_would_be_seen(two_processes: list[dict
             assert (wrong[name] - expected[name]).norm() > 0.1 * expected[name].norm()  # the gradients do.
 
 
+@together
 def test_gather_of_ragged_rows_of_any_type(two_processes: list[dict[str, Any]]) -> None:
     for found in two_processes:
         ragged = found["ragged"]
@@ -333,6 +340,7 @@ def test_gather_of_ragged_rows_of_any_type(two_processes: list[dict[str, Any]]) 
         assert ragged["vectors"].tolist() == [[0.0] * 3] * 2 + [[1.0] * 3]
 
 
+@together
 def test_texts_of_several_processes_are_merged_by_their_number(two_processes: list[dict[str, Any]]) -> None:
     for found in two_processes:
         merged = found["merged"]
