@@ -73,7 +73,8 @@ class Records(Dataset[dict[str, Any]]):
             "epoch": draw.epoch,
         }
         if self.captions is not None:
-            batch |= self.captions(self.states[rows], list(self.modifiers[rows]), draw.epoch, draw.step)
+            texts = self.captions(self.states[draw.together], list(self.modifiers[draw.together]), draw.epoch, draw.step)
+            batch |= texts | {name: texts[name][draw.own] for name in ("positives", "known")}
         return batch
 
 

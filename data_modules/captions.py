@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ecgclip.errors import UserError
-from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
+from ecgclip.labels import NEGATIVE, POSITIVE, UNKNOWN, Catalogue
 from ecgclip.labels.captions import joined_caption
 from ecgclip.towers.tokenizer import tokenize_texts
 
@@ -84,6 +84,7 @@ class Captions:
         usable = np.zeros(states.shape[1], bool)
         usable[self.candidates] = True
         texts: dict[int, str] = {}
+        findings: list[np.ndarray] = []
         owners = []
         for row, extra in zip((states == POSITIVE) & usable, modifiers, strict=True):
             labels = np.flatnonzero(row)
@@ -94,6 +95,7 @@ class Captions:
             owner = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest())
             owners.append(owner)
             if owner not in texts:
+                findings.append(row)
                 rng = np.random.default_rng((self.seed, epoch, step, owner))
                 order = rng.permutation(labels)
                 texts[owner] = joined_caption([prefix.get(self.ids[i], "") + self.forms[i][self._choose(i, rng)] for i in order])
@@ -104,7 +106,7 @@ class Captions:
             "texts": tokenize_texts(self.tokenizer, list(texts.values())),
             "text_ids": torch.tensor(list(texts)),
             "positives": positives,
-            "known": torch.ones_like(positives),
+            "known": positives | torch.from_numpy(_contradicts(states[:, usable], np.array(findings)[:, usable])),
         }
 
     def _choose(self, label: np.integer, rng: np.random.Generator) -> int:
@@ -112,6 +114,21 @@ class Captions:
         if not self.synonyms or forms == 1 or rng.random() < 0.5:
             return 0
         return int(rng.integers(1, forms))
+
+
+def _contradicts(states: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Tell which texts are certainly not those of which records.
+
+    Args:
+        states: ``(B, L)`` int8.
+        texts: ``(U, L)`` bool, the labels that a text names; it says of the others that they are absent.
+
+    Returns:
+        ``(B, U)`` bool: false where the two differ in nothing but what is unknown of the record (or in the stage of an infarct).
+    """
+    silent = (states == POSITIVE).astype(np.int32) @ (~texts).T.astype(np.int32)
+    false = (states == NEGATIVE).astype(np.int32) @ texts.T.astype(np.int32)
+    return (silent + false) > 0
 
 
 def _trim(texts: dict[str, Tensor]) -> dict[str, Tensor]:

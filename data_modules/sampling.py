@@ -11,15 +11,23 @@ class Draw(NamedTuple):
     """One batch to load.
 
     Attributes:
-        rows: Rows of the store.
+        together: Rows of the store, those of all processes: the texts of a batch are those of the whole batch in each process, so
+            that what is unknown of another process's text is known everywhere.
+        own: Which of them this process loads.
         epoch: Of the training.
         step: Of the epoch.
 
     """
 
-    rows: np.ndarray
+    together: np.ndarray
+    own: slice
     epoch: int
     step: int
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Rows of the store that this process loads."""
+        return self.together[self.own]
 
 
 class Batches(Sampler[Draw]):
@@ -62,4 +70,5 @@ class Batches(Sampler[Draw]):
         for step in range(len(self)):
             batch = rows[step * together : (step + 1) * together]
             batch = np.concatenate((batch, np.repeat(batch[-1:], -len(batch) % self.world_size)))
-            yield Draw(np.split(batch, self.world_size)[self.rank], self.epoch, step)
+            share = len(batch) // self.world_size
+            yield Draw(batch, slice(self.rank * share, (self.rank + 1) * share), self.epoch, step)

@@ -9,7 +9,9 @@ from pathlib import Path
 import ecgclip
 from ecgclip.errors import UserError
 from ecgclip.naming import unknown
+from ecgclip.run import CONFIG, run_of
 
+BENCHMARK = "experiments/resnet_bert.yaml"
 # Answered before torch is imported, in well under a second.
 COMMANDS = {
     "fit": "train an experiment, evaluate its best checkpoint, write the run folder",
@@ -76,10 +78,13 @@ def _run(arguments: list[str]) -> None:
     if command == "predict" and rest and not rest[0].startswith("-"):
         read_files(rest)
         return
-    _check_configs(rest)
-    from ecgclip.experiment import run_experiment
+    rest = _with_configs(command, rest)
+    from ecgclip.experiment import bench, run_experiment
 
-    run_experiment(command, rest)
+    if command == "bench":
+        bench(rest)
+    else:
+        run_experiment(command, rest)
 
 
 def given(arguments: Sequence[str], *names: str) -> list[str]:
@@ -92,13 +97,24 @@ def given(arguments: Sequence[str], *names: str) -> list[str]:
     return values
 
 
-def _check_configs(arguments: list[str]) -> None:
-    """Name the experiments that there are, where one is asked for that does not exist."""
-    for path in map(Path, given(arguments, "--config", "-c")):
+def _with_configs(command: str, arguments: list[str]) -> list[str]:
+    """Check the experiments that are asked for, and put the configuration of a checkpoint's run beneath what is given.
+
+    The command line wins, then the YAMLs given, then the run that the checkpoint lies in.
+
+    Raises:
+        UserError: For an experiment that does not exist, with those that do.
+    """
+    configs = given(arguments, "--config", "-c")
+    for path in map(Path, configs):
         if not path.is_file():
             siblings = sorted(sibling.stem for sibling in path.parent.glob("*.yaml"))
             known = f"known in {path.parent} are {', '.join(siblings)}" if siblings else f"{path.parent} holds no experiment"
             raise UserError(f"experiment {str(path)!r} does not exist: {known}")
+    if command == "bench" and not configs:
+        return ["--config", BENCHMARK, *arguments]
+    run = next((run_of(Path(checkpoint)) for checkpoint in given(arguments, "--ckpt_path")), None)
+    return ["--config", str(run / CONFIG), *arguments] if run else arguments
 
 
 def read_files(arguments: list[str]) -> None:

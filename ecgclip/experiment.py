@@ -23,12 +23,11 @@ from data_modules import ECGDataModule
 from ecgclip.artefact import WEIGHTS, save_artefact
 from ecgclip.callbacks import Timing, ZeroShotEvaluation
 from ecgclip.callbacks.zero_shot import PER_LABEL, PICTURES
-from ecgclip.cli import given
 from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.losses import gather_rows
 from ecgclip.model import ECGCLIP, tokenizer_name
-from ecgclip.run import CONFIG, METRICS, closing_table, open_run, read_metrics, run_of
+from ecgclip.run import CONFIG, METRICS, closing_table, open_run, read_metrics
 
 ARTEFACT = "artefact"
 BENCH_STEPS = 40
@@ -247,23 +246,20 @@ def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] 
     """Run one command of the static table.
 
     Args:
-        command: ``fit``, ``validate``, ``test``, ``predict`` or ``bench``.
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
         arguments: What follows it on the command line.
         cli: What runs it.
 
     Raises:
         UserError: For anything that the user can mend.
     """
-    if command == "bench":
-        bench(arguments)
-        return
     _quieten()
     try:
         cli(
             ECGCLIP,
             ECGDataModule,
             subclass_mode_data=True,
-            args=[command, *_with_run_config(arguments)],
+            args=[command, *arguments],
             parser_class=Parser,
             save_config_callback=RunConfig,
             seed_everything_default=0,
@@ -278,19 +274,11 @@ def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] 
 
 
 def bench(arguments: list[str]) -> None:
-    """Train ``resnet_bert`` (or the experiment given) for a few steps, and print how fast that was. Nothing of it is kept."""
-    if not given(arguments, "--config", "-c"):
-        arguments = ["--config", "experiments/resnet_bert.yaml", *arguments]
+    """Train an experiment for a few steps, and print how fast that was. Nothing of it is kept."""
     with tempfile.TemporaryDirectory() as folder:
         limits = [f"--trainer.max_steps={BENCH_STEPS}", "--trainer.max_epochs=-1", "--trainer.limit_val_batches=0"]
         quiet = ["--trainer.enable_checkpointing=false", "--trainer.callbacks=null", "--trainer.enable_model_summary=false"]
         run_experiment("fit", [*arguments, *limits, *quiet, "--wandb=disabled", f"--runs={folder}"], BenchCLI)
-
-
-def _with_run_config(arguments: list[str]) -> list[str]:
-    """Put the configuration of a checkpoint's run beneath what is given: the command line wins, then YAMLs, then that run."""
-    run = next((run_of(Path(checkpoint)) for checkpoint in given(arguments, "--ckpt_path")), None)
-    return ["--config", str(run / CONFIG), *arguments] if run else arguments
 
 
 def _first_process() -> bool:

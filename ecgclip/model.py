@@ -11,12 +11,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ecgclip.errors import UserError
-from ecgclip.evaluation.zero_shot import class_vectors
 from ecgclip.labels import Catalogue
 from ecgclip.losses import LOSSES, Pairs
 from ecgclip.naming import find
 from ecgclip.signals.augment import resample, windows
-from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS
+from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS, class_vectors
 from ecgclip.towers.tokenizer import japanese_tokenizer, tokenize_texts
 
 
@@ -76,7 +75,8 @@ class ECGCLIP(LightningModule):
         embed_dim: Length of the common vectors.
         window_seconds: An ECG is read in windows of this length, whose vectors are averaged: that of the crops seen in training.
         window_overlap: Share of a window that the next one covers again, in [0, 1).
-        learning_rate: Peak of both towers, reached after ``warmup`` and let down to zero along a cosine.
+        learning_rate: Peak, reached after ``warmup`` and let down to zero along a cosine.
+        text_learning_rate: The text tower's own; None for ``learning_rate``. A pre-trained one wants about 5e-5.
         weight_decay: AdamW's, on matrices only: not on biases, norms and the temperature.
         warmup: Share of all steps.
         catalogue: A built-in name, a path or the entries themselves. The CLI passes what the data module was made with.
@@ -99,6 +99,7 @@ class ECGCLIP(LightningModule):
         window_seconds: float = 2.5,
         window_overlap: float = 0.0,
         learning_rate: float = 2e-3,
+        text_learning_rate: float | None = None,
         weight_decay: float = 0.05,
         warmup: float = 0.1,
         catalogue: str | list[dict[str, Any]] = "ja98",
@@ -180,10 +181,15 @@ class ECGCLIP(LightningModule):
         return {"record": batch["record"], "scores": self.validation_step(batch, batch_idx) @ self.label_vectors().T}
 
     def configure_optimizers(self) -> Any:
-        matrices = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
-        others = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"])
+        rate, decay = self.hparams["learning_rate"], self.hparams["weight_decay"]
+        text = self.hparams["text_learning_rate"]
+        groups: list[dict[str, Any]] = []
+        for of_text in (False, True):
+            parameters = [p for name, p in self.named_parameters() if p.requires_grad and name.startswith("text_tower.") == of_text]
+            own = rate if text is None or not of_text else text
+            groups.append({"params": [p for p in parameters if p.ndim > 1], "lr": own, "weight_decay": decay})
+            groups.append({"params": [p for p in parameters if p.ndim <= 1], "lr": own, "weight_decay": 0.0})
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule(int(self.trainer.estimated_stepping_batches)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

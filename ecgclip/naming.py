@@ -37,7 +37,7 @@ def find(kind: str, name: str, builtin: Mapping[str, T], *, imports: bool = True
         raise unknown(kind, name, list(builtin))
     try:
         found: T = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # The last two for names such as '..x'.
         raise UserError(
             f"{kind} {name!r} cannot be imported ({error}): check the path, or take one of {', '.join(sorted(builtin))}"
         ) from error

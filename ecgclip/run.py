@@ -31,15 +31,16 @@ def open_run(runs: Path, experiment: str, checkpoint: Path | None = None, *, mak
 
     """
     folder = run_of(checkpoint) if checkpoint else None
-    if folder is None:
-        folder = _free(runs / experiment / time.strftime("%Y-%m-%d_%H-%M-%S"))
+    new = runs / experiment / time.strftime("%Y-%m-%d_%H-%M-%S")
     if not make:
-        return folder
+        return folder or new
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder or _make(new)
         (folder / "environment.json").write_text(json.dumps(environment(), indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}): free or unlock it, or give another folder with --runs") from error
+        raise UserError(
+            f"cannot write to {folder or new} ({error.strerror}): free or unlock it, or give another folder with --runs"
+        ) from error
     return folder
 
 
@@ -49,12 +50,16 @@ def run_of(checkpoint: Path) -> Path | None:
     return folder if (folder / CONFIG).is_file() else None
 
 
-def _free(folder: Path) -> Path:
-    """Two runs may start in the same second."""
-    candidate, number = folder, 2
-    while candidate.exists():
-        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
-    return candidate
+def _make(folder: Path) -> Path:
+    """Make a folder that nobody has, since two runs may start in the same second."""
+    candidate, number = folder, 1
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            number += 1
+            candidate = folder.with_name(f"{folder.name}-{number}")
 
 
 def environment() -> dict[str, Any]:

@@ -15,16 +15,14 @@ FLOORS = (  # From the ground up. A floor may use only what stands below it.
     {"naming", "paths", "privacy", "run"},
     {"labels", "losses", "signals", "towers"},
     {"evaluation", "model", "simulation", "store"},
-    {"artefact", "callbacks", "data_modules", "prepare", "report"},
+    {"prepare"},  # Below the data modules: the first run on an archive makes its store.
+    {"artefact", "callbacks", "data_modules", "report"},
     {"cli", "experiment"},
     {"__main__"},
 )
 BESIDE = {  # On one floor, and why.
     ("signals", "labels"),  # PTB-XL's statements are labels.
-    ("model", "evaluation"),  # The class vectors of a model are those that it is evaluated with.
-    ("data_modules", "prepare"),  # The first run on an archive makes its store.
     ("cli", "experiment"),  # One part in two files: what answers at once, and what costs seconds to import.
-    ("experiment", "cli"),
 }
 UNPLACED = -1
 HEAVY = ("torch", "transformers", "matplotlib", "neurokit2", "lightning")

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ecgclip.errors import UserError
 from ecgclip.evaluation.metrics import auroc, average_precision, count_hits, macro, topk_hits
 from ecgclip.labels import POSITIVE, Label
 
@@ -19,30 +18,6 @@ RECORDS_AT_ONCE = 16384
 RARE = 10  # Positives from which a label counts in the set `n10`.
 HEAD, MEDIUM = 100, 20  # Training positives from which a label is head or medium; fewer is tail.
 RANKED_WITHIN = frozenset({"ptbxl71"})  # Sets whose labels compete among themselves; else the catalogue competes.
-
-
-def class_vectors(prompt_vectors: Tensor, prompt_label: Tensor, n_labels: int) -> Tensor:
-    """Average each label's prompts on the sphere (CLIP, arXiv 2103.00020, section 3.1.4).
-
-    Args:
-        prompt_vectors: ``(P, D)`` float; any length, each is normalised first.
-        prompt_label: ``(P,)`` int64, the label that each prompt belongs to.
-        n_labels: Number of labels ``L``.
-
-    Returns:
-        ``(L, D)`` float32 (float64 for float64), of length 1.
-
-    Raises:
-        UserError: If a label has no prompt.
-    """
-    missing = torch.bincount(prompt_label, minlength=n_labels) == 0
-    if bool(missing.any()):
-        raise UserError(
-            f"label {int(missing.nonzero()[0])} of the catalogue (counted from 0) has no prompt: give it at least one under prompts"
-        )
-    vectors = prompt_vectors if prompt_vectors.dtype == torch.float64 else prompt_vectors.float()
-    total = vectors.new_zeros(n_labels, vectors.shape[1]).index_add(0, prompt_label, F.normalize(vectors, dim=1))
-    return F.normalize(total, dim=1)  # The mean and the sum point the same way.
 
 
 def zero_shot_scores(ecg: Tensor, classes: Tensor) -> Tensor:

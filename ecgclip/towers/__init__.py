@@ -6,7 +6,7 @@ from functools import partial
 from torch import nn
 
 from ecgclip.towers.resnet1d import ResNet1d
-from ecgclip.towers.text import TextTower
+from ecgclip.towers.text import TextTower, class_vectors
 
 ECG_TOWERS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": partial(ResNet1d, depth=18),
@@ -14,4 +14,4 @@ ECG_TOWERS: dict[str, Callable[..., nn.Module]] = {
 }
 TEXT_TOWERS: dict[str, Callable[..., nn.Module]] = {"bert": TextTower}
 
-__all__ = ["ECG_TOWERS", "TEXT_TOWERS", "ResNet1d", "TextTower"]
+__all__ = ["ECG_TOWERS", "TEXT_TOWERS", "ResNet1d", "TextTower", "class_vectors"]

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 import ecgclip.evaluation.zero_shot as zero_shot
 from ecgclip.errors import UserError
 from ecgclip.evaluation.metrics import auroc, average_precision, topk
-from ecgclip.evaluation.zero_shot import class_vectors, label_sets, per_label_table, zero_shot_report, zero_shot_scores
+from ecgclip.evaluation.zero_shot import label_sets, per_label_table, zero_shot_report, zero_shot_scores
 from ecgclip.labels import Catalogue
+from ecgclip.towers import class_vectors
 
 IDS = ("A", "B", "C", "D", "E")
 

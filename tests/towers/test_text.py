@@ -52,7 +52,7 @@ def pretrained(tmp_path: Path) -> tuple[str, BertModel]:
     return str(tmp_path / "encoder"), model.float().eval()
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["words", "mean", "cls"])
 def test_padding_does_not_change_a_vector(pooling: str) -> None:
     tower = small(pooling=pooling).eval()
     together = tower(tokens())
@@ -63,13 +63,14 @@ def test_padding_does_not_change_a_vector(pooling: str) -> None:
     torch.testing.assert_close(tower(wider), together, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["words", "mean", "cls"])
 def test_pooling_is_what_it_says(pooling: str) -> None:
     tower, texts = small(pooling=pooling).eval(), tokens()
     states = tower.encoder(**texts).last_hidden_state
     for row, vector in enumerate(tower(texts)):
         length = int(texts["attention_mask"][row].sum())
-        expected = states[row, 0] if pooling == "cls" else sum(states[row, i] for i in range(length)) / length
+        first, last = (1, length - 1) if pooling == "words" else (0, length)
+        expected = states[row, 0] if pooling == "cls" else sum(states[row, i] for i in range(first, last)) / (last - first)
         torch.testing.assert_close(vector, expected)
 
 
@@ -82,7 +83,7 @@ def learns(tower: nn.Module, texts: dict[str, Tensor]) -> list[str]:
     return [name for name, p in tower.named_parameters() if not p.requires_grad or p.grad is None or not p.grad.any()]
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["words", "mean", "cls"])
 @pytest.mark.parametrize("name", TEXT_TOWERS)
 def test_every_parameter_gets_a_gradient(name: str, pooling: str) -> None:
     assert learns(TEXT_TOWERS[name](**SMALL, pooling=pooling), tokens()) == []
@@ -156,7 +157,7 @@ def test_bf16_autocast_is_close_to_fp32() -> None:
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [
-        ({"pooling": "max"}, "pooling 'max' is not one of mean, cls"),
+        ({"pooling": "max"}, "pooling 'max' is not one of words, mean, cls"),
         ({"model": "no/such/folder"}, "cannot load 'no/such/folder'"),
         ({"hidden_size": 30, "heads": 4}, "hidden_size 30 must be a multiple of heads 4"),
     ],
