@@ -39,13 +39,13 @@ train: $(READY) ## Train EXP and evaluate it
 	@$(BIN)/python -m ecgclip fit $(CONFIGS) $(FOLDER) $(ARGS)
 
 resume: $(READY) ## Go on with a RUN that was interrupted
-	@$(BIN)/python -m ecgclip fit --config $(FROM)/config.yaml --ckpt_path $(FROM)/checkpoints/last.ckpt $(ARGS)
+	@$(BIN)/python -m ecgclip fit --ckpt_path $(FROM)/checkpoints/last.ckpt $(ARGS)
 
 validate: $(READY) ## Evaluate the best checkpoint of a RUN on the validation split
-	@$(BIN)/python -m ecgclip validate --config $(FROM)/config.yaml --ckpt_path $(FROM)/checkpoints/best.ckpt $(ARGS)
+	@$(BIN)/python -m ecgclip validate --ckpt_path $(FROM)/checkpoints/best.ckpt $(ARGS)
 
 eval: $(READY) ## Evaluate the best checkpoint of a RUN on the test split
-	@$(BIN)/python -m ecgclip test --config $(FROM)/config.yaml --ckpt_path $(FROM)/checkpoints/best.ckpt $(ARGS)
+	@$(BIN)/python -m ecgclip test --ckpt_path $(FROM)/checkpoints/best.ckpt $(ARGS)
 
 test: $(READY) ## Run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)

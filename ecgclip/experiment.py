@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -38,6 +39,17 @@ UNHELPFUL = (
     "Precision bf16-mixed is not supported by the model summary",
     ".*treespec, LeafSpec",
 )
+SEE_HELP = ": `ecgclip COMMAND --help` lists the options"
+# What jsonargparse says around the error itself.
+NO_UNION = "Does not validate against any of the Union subtypes"
+PARSER_TALK = (
+    "Subtypes:",
+    "Errors:",
+    "Expected a <class 'NoneType'>",
+    "Given value type:",
+    "Given value: NestedArg",
+    "Given value: Namespace",
+)
 RESULTS = {  # What the closing table says about where things lie.
     "all figures": METRICS,
     "per label": PER_LABEL,
@@ -50,17 +62,26 @@ EVALUATIONS = ("validate", "test", "predict")
 
 
 class Parser(LightningArgumentParser):
-    """Lightning's parser, whose errors are one line without the usage."""
+    """Lightning's parser, with errors of one line, and without abbreviations: a mistyped key is never taken for another one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message as a :class:`UserError`."""
-        raise UserError(f"{_innermost(message)}: `ecgclip COMMAND --help` lists the options") from ex
+        if "required: fit.data" in message:
+            raise UserError("no data is given: add --config experiments/resnet_bert.yaml, or one of your own") from ex
+        raise UserError(f"{_one_line(message).removesuffix(SEE_HELP)}{SEE_HELP}") from ex
 
 
-def _innermost(message: str) -> str:
-    """Return the line of a nested parsing error that says what is wrong, with the key that it is about."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-    return " ".join(lines)[:600]
+def _one_line(message: str) -> str:
+    """Shorten a nested parsing error to what is wrong, and name the classes that there are."""
+    lines = [line.strip(" -").replace(NO_UNION, "").removesuffix(SEE_HELP) for line in message.splitlines()]
+    said = " ".join(dict.fromkeys(line for line in lines if line and not line.startswith(PARSER_TALK)))
+    wanted = re.search(r"class_path '([\w.]+)\.\w+'", said)
+    module = sys.modules.get(wanted[1]) if wanted else None
+    known = getattr(module, "__all__", [])
+    return f"{said} (known are {', '.join(known)})" if known else said
 
 
 class RunConfig(SaveConfigCallback):

@@ -44,7 +44,7 @@ def test_killed_and_resumed_is_the_same_as_unbroken(tmp_path):
 def test_the_command_line_wins_over_the_configuration_of_the_run(tmp_path):
     run = fit(tmp_path, "--trainer.max_epochs=1")
     main(["fit", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", "--trainer.max_epochs=2"])
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2 * 3
 
 
 def test_a_checkpoint_holds_no_path_of_the_data_and_no_code(tmp_path):
