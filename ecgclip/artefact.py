@@ -85,6 +85,7 @@ def save_artefact(model: ECGCLIP, folder: Path, *, thresholds: Mapping[str, floa
     (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (partial / CATALOGUE).write_text(yaml.safe_dump(model.catalogue.entries(), allow_unicode=True, sort_keys=False), encoding="utf-8")
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial / WEIGHTS)
+    shutil.copymode(partial / CONFIG, partial / WEIGHTS)  # safetensors writes for its owner only; a model is there to be shared.
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
     return folder
