@@ -1,5 +1,6 @@
 """What all data sets share: from a store on disk to batches of ECGs and tokenised Japanese on the device."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class Records(Dataset[dict[str, Any]]):
         return batch
 
 
-class ECGDataModule(LightningDataModule):
+class ECGDataModule(LightningDataModule, ABC):
     """ECGs of one store with the labels of one catalogue.
 
     A subclass says where its store comes from: :meth:`build_store`.
@@ -130,9 +131,9 @@ class ECGDataModule(LightningDataModule):
         self.states: np.ndarray
         self._support: SupportPlan | None = None
 
+    @abstractmethod
     def build_store(self) -> Path:
         """Make the store, or find it made, and return where it is."""
-        raise NotImplementedError
 
     def prepare_data(self) -> None:
         self.build_store()

@@ -136,13 +136,15 @@ def read_files(arguments: list[str]) -> None:
     from ecgclip.artefact import Artefact
 
     artefact = Artefact.load(options.artefact)
+    print("score: cosine of ECG and label; * reaches the label's threshold; ? has none: no validation record showed the label")
     failed = 0
     for file in options.files:
         try:
             _read_file(artefact, file, options)
         except UserError as error:
             failed += 1
-            print(f"{file}: {' '.join(str(error).split())}", file=sys.stderr)
+            message = " ".join(str(error).split())
+            print(message if file.name in message else f"{file}: {message}", file=sys.stderr)
     if failed:
         raise UserError(f"{failed} of {len(options.files)} files could not be read; the others are above")
 
@@ -154,7 +156,7 @@ def _read_file(artefact, file: Path, options: argparse.Namespace) -> None:  # ty
     findings = artefact.read(record)[: options.top]
     print(file)
     for rank, finding in enumerate(findings, start=1):
-        mark = {True: "*", False: " ", None: " "}[finding.called]
+        mark = {True: "*", False: " ", None: "?"}[finding.called]
         print(f"  {rank}  {finding.score:+.3f} {mark} {finding.ja}  [{finding.id}]")
     if options.plot:
         from ecgclip.signals.plot import plot_ecg

@@ -53,6 +53,23 @@ def test_data_stacks_on_every_experiment(tmp_path, capfd, experiment, data):
     assert "fold 10" in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize(
+    ("options", "figure"),
+    [
+        (["--data.caption=joined", "--model.loss_args.positives=one"], "test/zero_shot/all/auroc_macro"),
+        (["--data.caption=joined"], "test/zero_shot/all/auroc_macro"),
+        (["--model.loss=sigmoid"], "test/zero_shot/all/auroc_macro"),
+        (["--data.withhold=ptbxl14"], "test/zero_shot/unseen/auroc_macro"),
+        (["--data.sampling_rate=500", "--model.ecg_tower_args.stem_stride=8"], "test/zero_shot/all/auroc_macro"),
+        (["--model.text_tower_args.pooling=cls", "--model.text_learning_rate=1e-4"], "test/few_shot/prototype/k1/top1_macro"),
+    ],
+)
+def test_what_the_readme_offers_runs(tmp_path, options, figure):
+    run = fit(tmp_path, *FAST, *options)
+    assert 0 <= metrics(run)[figure] <= 1
+    assert Artefact.load(run / "artefact").model.hparams["sampling_rate"] == (500 if "500" in options[0] else 100)
+
+
 def test_a_run_folder_is_whole(run):
     for name in (
         "config.yaml",
@@ -111,6 +128,7 @@ def test_predict_prints_and_draws_five_japanese_labels(run, tmp_path, capsys, mo
     np.savez("one.npz", signal=simulate([{"AFIB"}], [1], sampling_rate=250)[0], sampling_rate=250.0)
     main(["predict", str(run / "artefact"), "one.npz", "--plot"])
     lines = capsys.readouterr().out.splitlines()
+    assert "threshold" in lines.pop(0)
     assert lines[0] == "one.npz" and len(lines) == 7
     known = [label.ja for label in Artefact.load(run / "artefact").catalogue]
     assert all(any(name in line for name in known) for line in lines[1:6])
