@@ -30,17 +30,15 @@ def open_run(runs: Path, experiment: str, checkpoint: Path | None = None, *, mak
         UserError: When it cannot be written to.
 
     """
-    folder = run_of(checkpoint) if checkpoint else None
-    new = runs / experiment / time.strftime("%Y-%m-%d_%H-%M-%S")
-    if not make:
-        return folder or new
+    known = run_of(checkpoint) if checkpoint else None
+    folder = known or runs / experiment / time.strftime("%Y-%m-%d_%H-%M-%S")
+    if known or not make:
+        return folder
     try:
-        folder = folder or _make(new)
+        folder = _make(folder)
         (folder / "environment.json").write_text(json.dumps(environment(), indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise UserError(
-            f"cannot write to {folder or new} ({error.strerror}): free or unlock it, or give another folder with --runs"
-        ) from error
+        raise UserError(f"cannot write to {folder} ({error.strerror}): free or unlock it, or give another folder with --runs") from error
     return folder
 
 
@@ -58,6 +56,8 @@ def _make(folder: Path) -> Path:
             candidate.mkdir(parents=True)
             return candidate
         except FileExistsError:
+            if not candidate.exists():  # What exists is a file where a folder above is wanted.
+                raise
             number += 1
             candidate = folder.with_name(f"{folder.name}-{number}")
 

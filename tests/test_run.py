@@ -23,6 +23,12 @@ def test_two_runs_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pyt
     assert all(folder.is_dir() for folder in folders)
 
 
+def test_a_file_in_the_way_is_said(tmp_path: Path) -> None:
+    (tmp_path / "debug").write_text("")
+    with pytest.raises(UserError, match="cannot write to"):
+        open_run(tmp_path, "debug")
+
+
 def test_another_process_makes_nothing(tmp_path: Path) -> None:
     assert not open_run(tmp_path / "runs", "debug", make=False).exists()
     assert list(tmp_path.iterdir()) == []

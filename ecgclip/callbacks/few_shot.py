@@ -26,12 +26,12 @@ class FewShotEvaluation(Callback):
     def __init__(self, ks: list[int] | None = None, seeds: int = 5) -> None:
         self.ks, self.seeds = ks or [1, 2, 4, 8, 16], seeds
         self._plan: SupportPlan | None = None
-        self._support, self._query = Vectors(), Vectors()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         closing = {"validate": "val", "test": "test"}.get(stage) == data.closing_split
         self._plan = data.support_plan(max(self.ks) if closing else 0, self.seeds)
+        self._support, self._query = Vectors(), Vectors()
 
     def on_validation_batch_end(
         self,

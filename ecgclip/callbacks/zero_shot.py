@@ -62,7 +62,8 @@ class ZeroShotEvaluation(Callback):
     on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._random = None
+        # Anew: an evaluation that was broken off, or Lightning's sanity check, leaves vectors of another model behind.
+        self._vectors, self._random_vectors, self._random = Vectors(), Vectors(), None
         if trainer.state.fn != TrainerFn.FITTING:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(BASELINE_SEED)
