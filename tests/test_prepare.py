@@ -135,9 +135,17 @@ def test_records_without_a_patient_key_may_lie_anywhere(tmp_path: Path) -> None:
 
 def test_a_finished_store_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items = archive(tmp_path / "a", 3)
-    make(items, tmp_path / "s")
+
+    def files() -> dict[str, tuple[int, int]]:
+        return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in make(items, tmp_path / "s").iterdir()}
+
+    first = files()
     monkeypatch.setattr("ecgclip.prepare.read_record", lambda path: pytest.fail("read again"))
-    make(items, tmp_path / "s")
+    assert files() == first
+    # Where something has changed, it is.
+    monkeypatch.undo()
+    items[0] = replace(items[0], labels=("SR",))
+    assert files() != first
 
 
 SLOW = """
