@@ -27,8 +27,9 @@ from ecgclip.callbacks.zero_shot import PER_LABEL, PICTURES
 from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.losses import gather_rows
-from ecgclip.model import ECGCLIP, tokenizer_name
+from ecgclip.model import ECGCLIP
 from ecgclip.run import CONFIG, METRICS, closing_table, open_run, read_metrics
+from ecgclip.towers.text_table import text_input
 
 ARTEFACT = "artefact"
 BENCH_STEPS = 40
@@ -134,7 +135,7 @@ class ExperimentCLI(LightningCLI):
         parser.link_arguments("data.catalogue", "model.catalogue", apply_on="instantiate")
         parser.link_arguments("data.sampling_rate", "model.sampling_rate", apply_on="instantiate")
         parser.link_arguments("data.crop_seconds", "model.window_seconds", apply_on="instantiate")
-        parser.link_arguments("model.text_tower_args", "data.init_args.tokenizer", compute_fn=tokenizer_name)
+        parser.link_arguments(("model.text_tower", "model.text_tower_args"), "data.init_args.tokenizer", compute_fn=text_input)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgclip.errors import UserError
-from ecgclip.towers.tokenizer import japanese_tokenizer
+from ecgclip.towers.language_model import load_encoder, pool
+from ecgclip.towers.tokenizer import MAX_TOKENS, japanese_tokenizer
 
-POOLINGS = ("words", "mean", "cls")
+POOLINGS = ("words", "mean", "cls", "last_token")
 WORD_STD = 0.3  # Of the small BERT's word vectors; then two names of the catalogue have a cosine of 0.1 on average.
 
 
@@ -19,8 +20,9 @@ class TextTower(nn.Module):
     Args:
         model: ``ecgclip`` builds a small BERT over the shipped Japanese vocabulary, with random weights; any other value is a
             Hugging Face id (``tohoku-nlp/bert-base-japanese-v3``) or a local folder, loaded with its weights.
-        pooling: ``words``, the mean over the tokens of a text without the special one on either end; ``mean`` over all; or ``cls``,
-            the first one. What all texts share makes their vectors alike, so ``words`` tells them apart from the first step on.
+        pooling: ``words``, the mean over the tokens of a text without the special one on either end; ``mean`` over all; ``cls``,
+            the first one; or ``last_token``, which is the one for a decoder. What all texts share makes their vectors alike, so
+            ``words`` tells them apart from the first step on.
         hidden_size: Width of the small BERT; a loaded model has its own.
         layers: Layers of the small BERT.
         heads: Attention heads of the small BERT.
@@ -68,20 +70,14 @@ class TextTower(nn.Module):
                     intermediate_size=4 * hidden_size,
                     hidden_dropout_prob=dropout,
                     attention_probs_dropout_prob=dropout,
-                    max_position_embeddings=128,
+                    max_position_embeddings=MAX_TOKENS,
                 ),
                 add_pooling_layer=False,
             )
             # BERT's own 0.02 is the size of the position vectors too: all names would begin with a cosine of 0.9 to each other.
             nn.init.normal_(self.encoder.embeddings.word_embeddings.weight, std=WORD_STD)
         else:
-            try:
-                self.encoder = AutoModel.from_pretrained(model, trust_remote_code=False)
-            except (OSError, ValueError) as error:
-                reason = str(error).splitlines()[0]
-                raise UserError(
-                    f"text tower: cannot load {model!r} ({reason}): give a local folder, or a Hugging Face id with the network on"
-                ) from error
+            self.encoder = load_encoder(model)
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # Its output is not used here, and DDP refuses parameters without a gradient.
         # As stored it may be half precision, and it comes in evaluation mode, in which its dropout would stay off in training.
@@ -102,16 +98,7 @@ class TextTower(nn.Module):
             ``(U, features)`` float.
         """
         states: Tensor = self.encoder(input_ids=texts["input_ids"], attention_mask=texts["attention_mask"]).last_hidden_state
-        if self.pooling == "cls":
-            return states[:, 0]
-        mask = texts["attention_mask"]
-        if self.pooling == "words":
-            # A token is inside where its neighbours on both sides are there.
-            inside = torch.zeros_like(mask)
-            inside[:, 1:-1] = mask[:, 2:]
-            mask = inside
-        weights = mask.unsqueeze(-1).to(states.dtype)
-        return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return pool(states, texts["attention_mask"], self.pooling)
 
 
 def class_vectors(prompt_vectors: Tensor, prompt_label: Tensor, n_labels: int) -> Tensor:
