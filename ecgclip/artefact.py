@@ -79,12 +79,21 @@ def save_artefact(model: ECGCLIP, folder: Path, *, thresholds: Mapping[str, floa
     }
     (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (partial / CATALOGUE).write_text(yaml.safe_dump(model.catalogue.entries(), allow_unicode=True, sort_keys=False), encoding="utf-8")
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial / WEIGHTS)
+    save_file({name: value.contiguous() for name, value in _weights(model).items()}, partial / WEIGHTS)
     for file in partial.glob("*.safetensors"):
         shutil.copymode(partial / CONFIG, file)  # safetensors writes for its owner only; a model is there to be shared.
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
     return folder
+
+
+def _weights(model: ECGCLIP) -> dict[str, torch.Tensor]:
+    """The state of a model, as one that is built from the artefact's arguments takes it."""
+    state, tower = model.state_dict(), model.text_tower
+    if isinstance(tower, TextTower):
+        state = {name: value for name, value in state.items() if not name.startswith("text_tower.")}
+        state |= {f"text_tower.{name}": value for name, value in tower.encoder_state().items()}
+    return state
 
 
 def _save_text_side(model: ECGCLIP, folder: Path) -> Any:

@@ -264,6 +264,28 @@ class BenchCLI(ExperimentCLI):
         print(f"Share of a step spent on data (reading, moving, crop and augmentation): {100 * waiting:.1f} %")
 
 
+class TextsCLI(ExperimentCLI):
+    """The options of a training, of which only the text tower is built, and looked at."""
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing is run, so there is no run folder."""
+
+    def instantiate_classes(self) -> None:
+        """Neither the data nor the ECG tower is needed."""
+
+    def after_instantiate_classes(self) -> None:
+        """Print the report."""
+        from ecgclip.report.texts import report_texts
+
+        settings = self.settings
+        catalogue = Catalogue.load(settings.data.init_args.catalogue)
+        path = Path(settings.runs) / settings.experiment / "texts.png"
+        print(report_texts(catalogue, settings.model.text_tower, settings.model.text_tower_args, path), flush=True)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """The report is all there is."""
+
+
 def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] = ExperimentCLI) -> None:
     """Run one command of the static table.
 

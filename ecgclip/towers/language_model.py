@@ -153,7 +153,7 @@ def _transformers(source: LanguageModel, texts: Sequence[str]) -> Encoded:
     model = load_encoder(source.model, source.revision, dtype).to(device).eval()
     pooling = source.pooling or ("last_token" if is_decoder(model.config) else "mean")
     numbers = tokenizer(list(texts))["input_ids"]
-    check_lengths(source.model, texts, [len(row) for row in numbers], token_limit(tokenizer, model.config))
+    check_lengths(source.model, texts, [len(row) for row in numbers], token_limit(tokenizer))
     # Texts of one length together: little padding.
     order = sorted(range(len(texts)), key=lambda row: len(numbers[row]))
     vectors = torch.empty(len(texts), int(model.config.hidden_size))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from transformers import AutoTokenizer, BertJapaneseTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, BertJapaneseTokenizer, PreTrainedTokenizerBase
 from transformers.models.bert_japanese.tokenization_bert_japanese import MecabTokenizer
 
 from ecgclip.errors import UserError
@@ -54,7 +54,16 @@ def japanese_tokenizer(name_or_path: str = "ecgclip", revision: str | None = Non
             raise UserError(f"tokenizer {name_or_path!r} has no padding and no end token: set pad_token in tokenizer_config.json")
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
+    tokenizer.model_max_length = token_limit(tokenizer, _config(name_or_path, revision))
     return tokenizer
+
+
+def _config(name_or_path: str, revision: str | None) -> Any:
+    """The configuration of the model beside a tokenizer, None where there is none: an artefact's tokenizer lies alone."""
+    try:
+        return AutoConfig.from_pretrained(name_or_path, revision=revision or "main", trust_remote_code=False)
+    except Exception:
+        return None
 
 
 def one_line(error: Exception) -> str:
