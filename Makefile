@@ -23,7 +23,7 @@ help: ## List what can be made
 	@echo "  EXP=resnet_bert            an experiment: experiments/*.yaml"
 	@echo "  DATA=ptbxl DATA_DIR=DIR    real data, stacked on the experiment: experiments/data/*.yaml"
 	@echo "  RUN=runs/EXP/TIME          a run, for resume, validate and eval (the newest of EXP if left out)"
-	@echo "  ARGS='--model.loss sigmoid'  anything else, passed on"
+	@echo "  ARGS='--model.loss siglip'   anything else, passed on"
 
 setup: $(READY) ## Make the virtual environment (the others do it by themselves)
 
