@@ -252,10 +252,10 @@ class ECGDataModule(LightningDataModule, ABC):
         ecg: Tensor = batch["ecg"].float() * MICROVOLT
         if self.trainer is not None and self.trainer.training:
             given = (ecg, batch["lead_mask"], batch["record"], self.sampling_rate)
-            draw = {"seed": self.seed, "epoch": int(batch["epoch"])}
-            ecg, batch["lead_mask"] = self.augmentation(*given, **draw)
+            epoch = int(batch["epoch"])
+            ecg, batch["lead_mask"] = self.augmentation(*given, seed=self.seed, epoch=epoch)
             if self.second_view:
-                batch["second_ecg"], batch["second_lead_mask"] = self.augmentation(*given, **draw, view=1)
+                batch["second_ecg"], batch["second_lead_mask"] = self.augmentation(*given, seed=self.seed, epoch=epoch, view=1)
         batch["ecg"], batch["sampling_rate"] = ecg, self.sampling_rate
         return batch
 
