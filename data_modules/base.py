@@ -98,6 +98,8 @@ class ECGDataModule(LightningDataModule, ABC):
         augmentation: Arguments of :class:`ecgclip.signals.augment.Augmentation` but for the crop.
         tokenizer: The text tower's; the CLI passes it on.
         seed: Of the order, the crops, the noise and the synonyms.
+        second_view: Give training batches another crop and augmentation of each ECG; the CLI sets it where the model has a
+            unimodal term.
 
     """
 
@@ -115,6 +117,7 @@ class ECGDataModule(LightningDataModule, ABC):
         augmentation: dict[str, Any] | None = None,
         tokenizer: str = "ecgclip",
         seed: int = 0,
+        second_view: bool = False,
     ) -> None:
         super().__init__()
         self.sampling_rate = sampling_rate
@@ -122,7 +125,7 @@ class ECGDataModule(LightningDataModule, ABC):
         self.caption, self.synonyms, self.tokenizer = caption, synonyms, tokenizer
         self.withheld = self._withheld(withhold)
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
-        self.crop_seconds, self.seed = crop_seconds, seed
+        self.crop_seconds, self.seed, self.second_view = crop_seconds, seed, second_view
         try:
             self.augmentation = Augmentation(crop_seconds=crop_seconds, **(augmentation or {}))
         except TypeError as error:
@@ -248,9 +251,11 @@ class ECGDataModule(LightningDataModule, ABC):
         """On the device: to millivolts, and in training the crop and the augmentation."""
         ecg: Tensor = batch["ecg"].float() * MICROVOLT
         if self.trainer is not None and self.trainer.training:
-            ecg, batch["lead_mask"] = self.augmentation(
-                ecg, batch["lead_mask"], batch["record"], self.sampling_rate, seed=self.seed, epoch=int(batch["epoch"])
-            )
+            given = (ecg, batch["lead_mask"], batch["record"], self.sampling_rate)
+            epoch = int(batch["epoch"])
+            ecg, batch["lead_mask"] = self.augmentation(*given, seed=self.seed, epoch=epoch)
+            if self.second_view:
+                batch["second_ecg"], batch["second_lead_mask"] = self.augmentation(*given, seed=self.seed, epoch=epoch, view=1)
         batch["ecg"], batch["sampling_rate"] = ecg, self.sampling_rate
         return batch
 
