@@ -29,7 +29,7 @@ help: ## List what can be made
 	@echo "  DATA=ptbxl DATA_DIR=DIR    real data, stacked on the experiment: experiments/data/*.yaml"
 	@echo "  RUN=runs/EXP/TIME          a run, for resume, validate and eval (the newest of EXP if left out)"
 	@echo "  RECIPES='resnet_bert champion' SEEDS='0 1 2' EPOCHS=10 MINUTES=15 JOBS=1    for bench-ptbxl (EPOCHS, MINUTES: each recipe's own)"
-	@echo "  ARGS='--model.loss sigmoid'  anything else, passed on"
+	@echo "  ARGS='--model.loss siglip'   anything else, passed on"
 
 setup: $(READY) ## Make the virtual environment (the others do it by themselves)
 

@@ -75,7 +75,7 @@ class Records(Dataset[dict[str, Any]]):
         }
         if self.captions is not None:
             texts = self.captions(self.states[draw.together], list(self.modifiers[draw.together]), draw.epoch, draw.step)
-            batch |= texts | {name: texts[name][draw.own] for name in ("positives", "known")}
+            batch |= texts | {name: texts[name][draw.own] for name in ("positives", "known", "record_labels")}
         return batch
 
 
@@ -199,7 +199,15 @@ class ECGDataModule(LightningDataModule, ABC):
                 f"{type(self).__name__}: no training record carries a label of the catalogue: check the folds on disk and data.withhold"
             )
         tokenizer = japanese_tokenizer(self.tokenizer)
-        captions = Captions(self.labels, tokenizer, mode=self.caption, usable=self.usable, synonyms=self.synonyms, seed=self.seed)
+        captions = Captions(
+            self.labels,
+            tokenizer,
+            mode=self.caption,
+            usable=self.usable,
+            synonyms=self.synonyms,
+            seed=self.seed,
+            training=self.states[self.trainable],
+        )
         return self._loader(self.trainable, self.batch_size, captions, self.seed)
 
     def val_dataloader(self) -> list[DataLoader[dict[str, Any]]]:

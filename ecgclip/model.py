@@ -70,7 +70,8 @@ class ECGCLIP(LightningModule):
         ecg_tower_args: Arguments of the ECG tower.
         text_tower: ``bert`` or an import path of a module that maps ``input_ids`` and ``attention_mask`` to ``(U, features)``.
         text_tower_args: Arguments of the text tower. ``model``: ``ecgclip`` (small, trained here), a Hugging Face id or a folder.
-        loss: ``infonce``, ``sigmoid`` or an import path of a module that maps :class:`ecgclip.losses.Pairs` to a scalar.
+        loss: ``infonce``, ``multi_positive``, ``soft``, ``siglip``, ``jaccard_siglip``, ``label_prompt`` or an import path of a module
+            that maps :class:`ecgclip.losses.Pairs` to a scalar.
         loss_args: Arguments of the loss.
         embed_dim: Length of the common vectors.
         window_seconds: An ECG is read in windows of this length, whose vectors are averaged: that of the crops seen in training.
@@ -93,7 +94,7 @@ class ECGCLIP(LightningModule):
         ecg_tower_args: dict[str, Any] | None = None,
         text_tower: str = "bert",
         text_tower_args: dict[str, Any] | None = None,
-        loss: str = "infonce",
+        loss: str = "multi_positive",
         loss_args: dict[str, Any] | None = None,
         embed_dim: int = 256,
         window_seconds: float = 2.5,
@@ -162,6 +163,9 @@ class ECGCLIP(LightningModule):
             text_ids=batch["text_ids"],
             positives=batch["positives"],
             known=batch["known"],
+            labels=batch.get("record_labels"),
+            text_labels=batch.get("text_labels"),
+            prior=batch.get("prior"),
         )
         loss: Tensor = self.loss(pairs)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(pairs.ecg))
