@@ -5,6 +5,11 @@ DATA ?=
 DATA_DIR ?=
 RUN ?=
 ARGS ?=
+RECIPES ?= resnet_bert
+SEEDS ?= 0
+EPOCHS ?=
+MINUTES ?=
+JOBS ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,15 +20,16 @@ NEWEST = $(shell ls -dt runs/$(EXP)/*/ 2>/dev/null | head -n 1)
 FROM = $(patsubst %/,%,$(or $(RUN),$(NEWEST)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train resume validate test eval bench lint clean
+.PHONY: help setup train resume validate test eval bench bench-ptbxl lint clean
 
 help: ## List what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo
 	@echo "  EXP=resnet_bert            an experiment: experiments/*.yaml"
 	@echo "  DATA=ptbxl DATA_DIR=DIR    real data, stacked on the experiment: experiments/data/*.yaml"
 	@echo "  RUN=runs/EXP/TIME          a run, for resume, validate and eval (the newest of EXP if left out)"
-	@echo "  ARGS='--model.loss sigmoid'  anything else, passed on"
+	@echo "  RECIPES='resnet_bert champion' SEEDS='0 1 2' EPOCHS=10 MINUTES=15 JOBS=1    for bench-ptbxl (EPOCHS, MINUTES: each recipe's own)"
+	@echo "  ARGS='--model.loss siglip'   anything else, passed on"
 
 setup: $(READY) ## Make the virtual environment (the others do it by themselves)
 
@@ -52,6 +58,10 @@ test: $(READY) ## Run the tests
 
 bench: $(READY) ## Measure loading and training speed
 	@$(BIN)/python -m ecgclip bench $(ARGS)
+
+bench-ptbxl: $(READY) ## Train RECIPES by SEEDS on PTB-XL in DATA_DIR, and write docs/benchmarks.md
+	@$(BIN)/python -m ecgclip benchmark --data_root=$(DATA_DIR) --recipes $(RECIPES) --seeds $(SEEDS) --jobs $(JOBS) \
+		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -75,7 +75,7 @@ class Records(Dataset[dict[str, Any]]):
         }
         if self.captions is not None:
             texts = self.captions(self.states[draw.together], list(self.modifiers[draw.together]), draw.epoch, draw.step)
-            batch |= texts | {name: texts[name][draw.own] for name in ("positives", "known")}
+            batch |= texts | {name: texts[name][draw.own] for name in ("positives", "known", "record_labels")}
         return batch
 
 
@@ -99,6 +99,8 @@ class ECGDataModule(LightningDataModule, ABC):
         tokenizer: The text tower's, or the language model of a frozen one, see :func:`ecgclip.towers.text_table.text_input`; the CLI
             passes it on.
         seed: Of the order, the crops, the noise and the synonyms.
+        second_view: Give training batches another crop and augmentation of each ECG; the CLI sets it where the model has a
+            unimodal term.
 
     """
 
@@ -116,6 +118,7 @@ class ECGDataModule(LightningDataModule, ABC):
         augmentation: dict[str, Any] | None = None,
         tokenizer: str | dict[str, Any] = "ecgclip",
         seed: int = 0,
+        second_view: bool = False,
     ) -> None:
         super().__init__()
         self.sampling_rate = sampling_rate
@@ -123,7 +126,7 @@ class ECGDataModule(LightningDataModule, ABC):
         self.caption, self.synonyms, self.tokenizer = caption, synonyms, tokenizer
         self.withheld = self._withheld(withhold)
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
-        self.crop_seconds, self.seed = crop_seconds, seed
+        self.crop_seconds, self.seed, self.second_view = crop_seconds, seed, second_view
         try:
             self.augmentation = Augmentation(crop_seconds=crop_seconds, **(augmentation or {}))
         except TypeError as error:
@@ -200,7 +203,15 @@ class ECGDataModule(LightningDataModule, ABC):
                 f"{type(self).__name__}: no training record carries a label of the catalogue: check the folds on disk and data.withhold"
             )
         texts = open_text_input(self.tokenizer, self.labels.texts)
-        captions = Captions(self.labels, texts, mode=self.caption, usable=self.usable, synonyms=self.synonyms, seed=self.seed)
+        captions = Captions(
+            self.labels,
+            texts,
+            mode=self.caption,
+            usable=self.usable,
+            synonyms=self.synonyms,
+            seed=self.seed,
+            training=self.states[self.trainable],
+        )
         cut, all_ = captions.prepare(self.states[self.trainable], list(self.store.manifest["modifiers"].iloc[self.trainable]))
         if cut:
             announce(f"{cut} of {all_} captions are longer than the text tower reads, and are cut")
@@ -244,9 +255,11 @@ class ECGDataModule(LightningDataModule, ABC):
         """On the device: to millivolts, and in training the crop and the augmentation."""
         ecg: Tensor = batch["ecg"].float() * MICROVOLT
         if self.trainer is not None and self.trainer.training:
-            ecg, batch["lead_mask"] = self.augmentation(
-                ecg, batch["lead_mask"], batch["record"], self.sampling_rate, seed=self.seed, epoch=int(batch["epoch"])
-            )
+            given = (ecg, batch["lead_mask"], batch["record"], self.sampling_rate)
+            epoch = int(batch["epoch"])
+            ecg, batch["lead_mask"] = self.augmentation(*given, seed=self.seed, epoch=epoch)
+            if self.second_view:
+                batch["second_ecg"], batch["second_lead_mask"] = self.augmentation(*given, seed=self.seed, epoch=epoch, view=1)
         batch["ecg"], batch["sampling_rate"] = ecg, self.sampling_rate
         return batch
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class Captions:
             in the order of the catalogue.
         seed: The draw is a function of the seed, the epoch, the step and the label (or set of labels), so that it replays after a
             resumption and is the same in every process.
+        training: ``(N, L)`` int8, the label states of the records that are trained on; None where no loss asks for ``prior``.
 
     Raises:
         UserError: For another mode, or for ``joined`` with synonyms and a table: their texts are without number.
@@ -45,6 +47,7 @@ class Captions:
         usable: np.ndarray,
         synonyms: bool = True,
         seed: int = 0,
+        training: np.ndarray | None = None,
     ) -> None:
         if mode not in MODES:
             raise UserError(f"data.caption {mode!r} is not one of {', '.join(MODES)}")
@@ -54,7 +57,8 @@ class Captions:
                 "set data.synonyms to false, or data.caption to label"
             )
         self.mode, self.seed, self.synonyms, self.tokenizer = mode, seed, synonyms, tokenizer
-        self.candidates = np.flatnonzero(usable)
+        self.usable, self.candidates = usable, np.flatnonzero(usable)
+        self.shares = None if training is None else _Shares(training, usable)
         self.forms = [label.texts for label in catalogue]
         self.ids = catalogue.ids
         # 98 labels have a few hundred names: all tokenised once, here.
@@ -73,12 +77,17 @@ class Captions:
 
         Returns:
             ``texts`` (``input_ids`` and ``attention_mask``, ``(U, T)`` int64), ``text_ids`` ``(U,)`` int64, ``positives`` and
-            ``known`` ``(B, U)`` bool.
+            ``known`` ``(B, U)`` bool; ``record_labels`` ``(B, L)`` and ``text_labels`` ``(U, L)`` bool, which labels a record has and
+            a text names, withheld ones left out; where the training records are given, ``prior`` ``(U,)`` float32, the share of them
+            that has the text's label (of those where it is known) or exactly its label set.
 
         """
-        if self.mode == "label":
-            return self._labels(states, np.random.default_rng((self.seed, epoch, step)))
-        return self._joined(states, modifiers, epoch, step)
+        batch = (
+            self._labels(states, np.random.default_rng((self.seed, epoch, step)))
+            if self.mode == "label"
+            else self._joined(states, modifiers, epoch, step)
+        )
+        return batch | {"record_labels": torch.from_numpy((states == POSITIVE) & self.usable)}
 
     def prepare(self, states: np.ndarray, modifiers: list[str]) -> tuple[int, int]:
         """Read the joined captions of the training records beforehand.
@@ -113,6 +122,8 @@ class Captions:
             "text_ids": torch.from_numpy(self.candidates),
             "positives": torch.from_numpy(states == POSITIVE),
             "known": torch.from_numpy(states != UNKNOWN),
+            "text_labels": torch.eye(len(self.usable), dtype=torch.bool)[self.candidates],
+            **({} if self.shares is None else {"prior": torch.from_numpy(self.shares.of_labels[self.candidates])}),
         }
 
     def _joined(self, states: np.ndarray, modifiers: list[str], epoch: int, step: int) -> dict[str, Any]:
@@ -136,14 +147,14 @@ class Captions:
             "texts": tokenize_texts(self.tokenizer, list(texts.values()), max_length=self.limit),
             "text_ids": torch.tensor(list(texts)),
             "positives": positives,
-            "known": positives | torch.from_numpy(_contradicts(states[:, self.candidates], np.array(findings)[:, self.candidates])),
+            "known": positives | torch.from_numpy(_contradicts(states[:, self.usable], np.array(findings)[:, self.usable])),
+            "text_labels": torch.from_numpy(np.array(findings)),
+            **({} if self.shares is None else {"prior": torch.tensor([self.shares.of_set(row) for row in findings])}),
         }
 
     def _named(self, states: np.ndarray) -> np.ndarray:
         """``(B, L)`` bool: the labels of each record that its caption names."""
-        usable = np.zeros(states.shape[1], bool)
-        usable[self.candidates] = True
-        named: np.ndarray = (states == POSITIVE) & usable
+        named: np.ndarray = (states == POSITIVE) & self.usable
         return named
 
     def _prefix(self, row: np.ndarray, extra: str) -> dict[str, str]:
@@ -161,6 +172,31 @@ class Captions:
         if not self.synonyms or forms == 1 or rng.random() < 0.5:
             return 0
         return int(rng.integers(1, forms))
+
+
+class _Shares:
+    """How frequent labels, and sets of labels, are in training.
+
+    A share lies half a record away from 0 and 1, where its logarithm or log-odds would be infinite.
+
+    Args:
+        training: ``(N, L)`` int8, label states.
+        usable: ``(L,)`` bool, the labels that count.
+
+    """
+
+    def __init__(self, training: np.ndarray, usable: np.ndarray) -> None:
+        self.half = 0.5 / max(1, len(training))
+        has = (training == POSITIVE) & usable
+        self.of_labels = self._within(has.sum(0) / np.maximum(1, (training != UNKNOWN).sum(0)))
+        self.sets = Counter(map(np.ndarray.tobytes, has))
+
+    def of_set(self, labels: np.ndarray) -> float:
+        """Return the share of the records that have these labels, ``(L,)`` bool, and no other."""
+        return float(self._within(self.sets[labels.tobytes()] * 2 * self.half))
+
+    def _within(self, share: np.ndarray | float) -> np.ndarray:
+        return np.clip(share, self.half, 1 - self.half).astype(np.float32)
 
 
 def _contradicts(states: np.ndarray, texts: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ COMMANDS = {
     "test": "evaluate a checkpoint on the test split",
     "predict": "read ECG files with a trained model: predict ARTEFACT FILE... [--plot]; or score a whole split: predict --ckpt_path ...",
     "texts": "tell how far apart an experiment's labels lie for its text tower, before any training",
+    "benchmark": "train recipes by seeds on PTB-XL within one budget, and write one table; goes on with what is missing",
     "bench": "measure the speed of training and the share of data loading",
 }
 HELP = f"""usage: ecgclip COMMAND ...    (also: lightning COMMAND ..., python -m ecgclip COMMAND ...)
@@ -26,7 +27,7 @@ HELP = f"""usage: ecgclip COMMAND ...    (also: lightning COMMAND ..., python -m
 {ecgclip.__doc__}
 
 commands:
-{chr(10).join(f"  {name:9} {what}" for name, what in COMMANDS.items())}
+{chr(10).join(f"  {name:10} {what}" for name, what in COMMANDS.items())}
 
 examples:
   ecgclip fit --config experiments/resnet_bert.yaml
@@ -79,6 +80,11 @@ def _run(arguments: list[str]) -> None:
         raise unknown("command", command, list(COMMANDS))
     if command == "predict" and rest and not rest[0].startswith("-"):
         read_files(rest)
+        return
+    if command == "benchmark":
+        from ecgclip.benchmark import benchmark
+
+        benchmark(rest)
         return
     rest = _with_configs(command, rest)
     from ecgclip.experiment import TextsCLI, bench, run_experiment

@@ -136,6 +136,7 @@ class ExperimentCLI(LightningCLI):
         parser.link_arguments("data.sampling_rate", "model.sampling_rate", apply_on="instantiate")
         parser.link_arguments("data.crop_seconds", "model.window_seconds", apply_on="instantiate")
         parser.link_arguments(("model.text_tower", "model.text_tower_args"), "data.init_args.tokenizer", compute_fn=text_input)
+        parser.link_arguments("model.unimodal", "data.init_args.second_view", compute_fn=bool)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)

@@ -12,17 +12,18 @@ from ecgclip.cli import COMMANDS
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # From the ground up. A floor may use only what stands below it.
     {"ecgclip", "errors"},
-    {"naming", "paths", "privacy", "run"},
+    {"naming", "paths", "privacy", "run", "scores"},
     {"labels", "losses", "signals", "towers"},
     {"evaluation", "model", "simulation", "store"},
     {"prepare"},  # Below the data modules: the first run on an archive makes its store.
     {"artefact", "callbacks", "data_modules", "report"},
-    {"cli", "experiment"},
+    {"benchmark", "cli", "experiment"},
     {"__main__"},
 )
 BESIDE = {  # On one floor, and why.
     ("signals", "labels"),  # PTB-XL's statements are labels.
     ("cli", "experiment"),  # One part in two files: what answers at once, and what costs seconds to import.
+    ("cli", "benchmark"),
 }
 UNPLACED = -1
 HEAVY = ("torch", "transformers", "matplotlib", "neurokit2", "lightning")

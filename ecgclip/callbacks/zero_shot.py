@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
@@ -11,12 +12,15 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from ecgclip.callbacks.vectors import Vectors
+from ecgclip.evaluation import PROTOCOL
 from ecgclip.evaluation.baselines import prevalence_scores
 from ecgclip.evaluation.intervals import zero_shot_intervals
+from ecgclip.evaluation.ptbxl_groups import class_report, statement_sets
 from ecgclip.evaluation.thresholds import best_f1_thresholds
 from ecgclip.evaluation.zero_shot import label_sets, per_label_table, zero_shot_report, zero_shot_scores
 from ecgclip.labels import POSITIVE
 from ecgclip.run import add_metrics
+from ecgclip.scores import SavedScores, save_scores
 from ecgclip.signals import LEADS
 
 BASELINE_SEED = 0  # Of the random tower: the same baseline for every run of a tower.
@@ -28,8 +32,9 @@ class ZeroShotEvaluation(Callback):
     """Score every record against the Japanese prompts of every label.
 
     In training the figures of each validation go to the loggers. In ``validate`` and ``test``, and so at the end of a training,
-    intervals, a table per label, baselines and example pages come with them, all in the run folder. The label vectors and the ECG
-    vectors are made on the trainer's device in its precision, gathered from all processes; each process computes the same figures.
+    intervals, a table per label, baselines, example pages and the scores themselves come with them, all in the run folder. The label
+    vectors and the ECG vectors are made on the trainer's device in its precision, gathered from all processes; each process computes
+    the same figures.
 
     Args:
         replicates: Of the patient-level bootstrap.
@@ -93,6 +98,7 @@ class ZeroShotEvaluation(Callback):
             visible=[label.id for label in data.labels if label.visible],
             withheld=data.withheld,
             train_positives=torch.from_numpy(data.train_counts),
+            others=statement_sets(data.labels.ids),
         )
         figures = {f"{split}/zero_shot/{name}": value for name, value in zero_shot_report(scores, labels, sets).items()}
         if trainer.state.fn == TrainerFn.FITTING:
@@ -126,12 +132,15 @@ class ZeroShotEvaluation(Callback):
             "prevalence": prevalence_scores(torch.from_numpy(data.train_counts).to(scores.device), len(scores)),
         }
         figures = {f"data/{name}/records": float(len(rows)) for name, rows in data.rows.items()}
+        figures["protocol/version"] = float(PROTOCOL)
         for name, against in baselines.items():
             figures |= {f"{split}/{name}/{key}": value for key, value in zero_shot_report(against, labels, sets).items()}
         intervals = zero_shot_intervals(scores, labels, patients, sets, replicates=self.replicates)
-        figures |= {f"{split}/zero_shot/{name}": value for name, value in intervals.report.items()}
+        classes_of_ptbxl = class_report(scores, labels, patients, data.labels.ids, replicates=self.replicates)
+        figures |= {f"{split}/zero_shot/{name}": value for name, value in (intervals.report | classes_of_ptbxl).items()}
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
+            save_scores(folder, split, _to_keep(data, records, scores, labels))
             table = per_label_table(data.labels, scores, labels, intervals.auroc)
             write_per_label(folder / (PER_LABEL if split == data.closing_split else f"{split}_{PER_LABEL}"), table)
             pages = self._draw(folder / PICTURES, data, split, records, scores, labels)
@@ -170,6 +179,19 @@ class ZeroShotEvaluation(Callback):
                 )
             )
         return pages
+
+
+def _to_keep(data: Any, records: Tensor, scores: Tensor, labels: Tensor) -> SavedScores:
+    rows = records.cpu().numpy()
+    manifest = data.store.manifest
+    _, patients = np.unique(manifest["patient"].to_numpy()[rows], return_inverse=True)
+    return SavedScores(
+        scores=scores.cpu().numpy().astype(np.float32),
+        labels=labels.cpu().numpy(),
+        records=manifest["id"].to_numpy()[rows].astype(str),
+        patients=patients.astype(np.int32),
+        ids=np.array(data.labels.ids),
+    )
 
 
 def write_per_label(path: Path, table: list[dict[str, Any]]) -> None:

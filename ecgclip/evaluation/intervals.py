@@ -81,24 +81,63 @@ def zero_shot_intervals(
     Raises:
         UserError: If a score is NaN or infinite.
     """
+    figures, area = replicate_figures(scores, labels, patients, sets, ks=ks, replicates=replicates, seed=seed)
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device=area.device)
+    report = {}
+    for name, values in figures.items():
+        report[f"{name}_low"], report[f"{name}_high"] = values.quantile(ends).tolist()
+    owner, _ = _owners(patients, scores.device)
+    return Intervals(report, area.quantile(ends, dim=0).T.masked_fill(_one_patient(labels, owner).unsqueeze(1), torch.nan))
+
+
+def replicate_figures(
+    scores: Tensor,
+    labels: Tensor,
+    patients: Patients,
+    sets: Mapping[str, Tensor],
+    ks: Sequence[int] = (1, 5),
+    replicates: int = 1000,
+    seed: int = 0,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Compute the figures of a zero-shot report in each replicate of the bootstrap.
+
+    The weights depend on the seed and the patients alone: figures of two scorers with the same seed are paired.
+
+    Args:
+        scores: ``(N, L)`` float.
+        labels: ``(N, L)`` int8 states.
+        patients: ``(N,)`` patient key of each record.
+        sets: Name to ``(L,)`` bool.
+        ks: Places that count.
+        replicates: Number of replicates.
+        seed: Fixes the weights.
+
+    Returns:
+        ``<set>/auroc_macro``, ``<set>/top<k>_macro`` and ``<set>/top<k>_micro``, ``(replicates,)`` float64 each; and the AUROC of each
+        label, ``(replicates, L)`` float64.
+
+    Raises:
+        UserError: If a score is NaN or infinite.
+    """
     scores = finite_scores(scores)
-    unique, numbers = np.unique(np.asarray(patients), return_inverse=True)
-    owner = torch.from_numpy(numbers).to(scores.device)
+    owner, count = _owners(patients, scores.device)
     bins = [_bins(scores[:, label], labels[:, label]) for label in range(scores.shape[1])]
     counted = _counted(scores, labels, sets, ks)
     areas: list[Tensor] = []
     sums: dict[str, list[Tensor]] = {name: [] for name in counted}
-    for weights in _patient_weights(owner, len(unique), replicates, seed):
+    for weights in _patient_weights(owner, count, replicates, seed):
         missing = weights.new_full((weights.shape[1],), torch.nan)
         areas.append(torch.stack([missing if b is None else _weighted_auroc(b, weights) for b in bins], dim=1))
         for name, flags in counted.items():
             sums[name].append(weights.T @ flags.double())
     area, total = torch.cat(areas), {name: torch.cat(parts) for name, parts in sums.items()}
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device=scores.device)
-    report = {}
-    for name, values in _figures(area, total, sets, ks).items():
-        report[f"{name}_low"], report[f"{name}_high"] = values.quantile(ends).tolist()
-    return Intervals(report, area.quantile(ends, dim=0).T.masked_fill(_one_patient(labels, owner).unsqueeze(1), torch.nan))
+    return _figures(area, total, sets, ks), area
+
+
+def _owners(patients: Patients, device: torch.device) -> tuple[Tensor, int]:
+    """Number the patients: ``(N,)`` int64, the patient's number of each record, and how many there are."""
+    unique, numbers = np.unique(np.asarray(patients), return_inverse=True)
+    return torch.from_numpy(numbers).to(device), len(unique)
 
 
 def _patient_weights(owner: Tensor, patients: int, replicates: int, seed: int) -> Iterator[Tensor]:

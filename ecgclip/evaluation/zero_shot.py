@@ -43,6 +43,7 @@ def label_sets(
     visible: Collection[str] = (),
     withheld: Collection[str] = (),
     train_positives: Tensor | None = None,
+    others: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, Tensor]:
     """Name the sets of labels that a report averages over.
 
@@ -60,6 +61,7 @@ def label_sets(
         withheld: Ids of the labels that no training text named.
         train_positives: ``(L,)`` count of positive training records of each label; None leaves out head, medium and
             tail.
+        others: Further sets by name: the ids of each.
 
     Returns:
         Name to ``(L,)`` bool on the device of ``labels``. ``ptbxl71`` keeps its members without a positive, because
@@ -79,6 +81,7 @@ def label_sets(
         trained = train_positives.to(labels.device)
         head, tail = trained >= HEAD, trained < MEDIUM
         sets |= {"head": head & present, "medium": ~head & ~tail & present, "tail": tail & present}
+    sets |= {name: named(chosen) & present for name, chosen in (others or {}).items()}
     return {name: members for name, members in sets.items() if bool((members & present).any())}
 
 
