@@ -29,7 +29,7 @@ from ecgclip.labels import Catalogue
 from ecgclip.losses import gather_rows
 from ecgclip.model import ECGCLIP
 from ecgclip.run import CONFIG, METRICS, closing_table, open_run, read_metrics
-from ecgclip.towers.text_table import text_input
+from ecgclip.towers.text_table import FROZEN, text_input
 
 ARTEFACT = "artefact"
 BENCH_STEPS = 40
@@ -158,6 +158,8 @@ class ExperimentCLI(LightningCLI):
             raise UserError(f"checkpoint {checkpoint} does not exist: give a file such as RUN/checkpoints/last.ckpt")
         if checkpoint and settings.init_from:
             raise UserError("--ckpt_path goes on with a run, --init_from starts one from given weights: give one of them")
+        if self.subcommand in EVALUATIONS and settings.model.text_tower == FROZEN:
+            settings.model.text_tower_args = _trained_text_tower_args(Path(checkpoint)) or settings.model.text_tower_args
         self.run_folder = open_run(
             Path(settings.runs),
             settings.experiment,
@@ -366,6 +368,16 @@ def _load_model(checkpoint: Path, labels: Catalogue) -> ECGCLIP:
         raise UserError(f"checkpoint {checkpoint} does not load ({str(error).splitlines()[0]}): take another of its run") from error
     model.check_catalogue(labels)
     return model
+
+
+def _trained_text_tower_args(checkpoint: Path) -> dict[str, Any] | None:
+    """A trained frozen tower knows its sizes, and its checkpoint holds its prompts: then no language model is asked for them."""
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        arguments: dict[str, Any] | None = saved["hyper_parameters"]["text_tower_args"]
+    except Exception:  # Loading it in earnest says what is wrong with it.
+        return None
+    return arguments
 
 
 def _take_weights(model: ECGCLIP, source: Path) -> None:

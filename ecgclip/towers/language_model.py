@@ -253,6 +253,6 @@ def fingerprint(folder: Path) -> str:
                 continue
             digest.update(file.read(2**20))
             for number in range(PIECES):
-                file.seek((size - PIECE) * number // (PIECES - 1))
+                file.seek(max(0, size - PIECE) * number // (PIECES - 1))
                 digest.update(file.read(PIECE))
     return digest.hexdigest()

@@ -41,6 +41,7 @@ def japanese_tokenizer(name_or_path: str = "ecgclip", revision: str | None = Non
     if name_or_path == "ecgclip":
         return BertJapaneseTokenizer(str(VOCABULARY), word_tokenizer_type="mecab", mecab_kwargs=MECAB, model_max_length=MAX_TOKENS)
     try:
+        config = _config(name_or_path, revision)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             name_or_path, revision=revision or "main", trust_remote_code=False
         )
@@ -54,16 +55,16 @@ def japanese_tokenizer(name_or_path: str = "ecgclip", revision: str | None = Non
             raise UserError(f"tokenizer {name_or_path!r} has no padding and no end token: set pad_token in tokenizer_config.json")
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
-    tokenizer.model_max_length = token_limit(tokenizer, _config(name_or_path, revision))
+    tokenizer.model_max_length = token_limit(tokenizer, config)
     return tokenizer
 
 
 def _config(name_or_path: str, revision: str | None) -> Any:
-    """The configuration of the model beside a tokenizer, None where there is none: an artefact's tokenizer lies alone."""
-    try:
-        return AutoConfig.from_pretrained(name_or_path, revision=revision or "main", trust_remote_code=False)
-    except Exception:
+    """The configuration of the model beside a tokenizer, None for a folder without one: an artefact's tokenizer lies alone."""
+    if Path(name_or_path).is_dir() and not (Path(name_or_path) / "config.json").is_file():
         return None
+    # One small file: without a network, or with a wrong name, the hub is asked for nothing further.
+    return AutoConfig.from_pretrained(name_or_path, revision=revision or "main", trust_remote_code=False)
 
 
 def one_line(error: Exception) -> str:
@@ -81,10 +82,10 @@ def token_limit(tokenizer: PreTrainedTokenizerBase, config: Any = None) -> int:
 
 def check_lengths(name: str, texts: Sequence[str], lengths: Sequence[int], limit: int) -> None:
     """Refuse, with a :class:`UserError`, a text of more tokens than a model reads: cut off, two findings could become one."""
-    for text, length in zip(texts, lengths, strict=True):
-        if length > limit:
-            shown = text if len(text) <= 40 else f"{text[:40]}..."
-            raise UserError(f"text {shown!r} has {length} tokens, and {name!r} reads at most {limit}: shorten it, or take another model")
+    length, text = max(zip(lengths, texts, strict=True), default=(0, ""))
+    if length > limit:
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise UserError(f"text {shown!r} has {length} tokens, and {name!r} reads at most {limit}: shorten it, or take another model")
 
 
 def tokenize_texts(source: "PreTrainedTokenizerBase | TextTable", texts: Sequence[str], max_length: int | None = None) -> dict[str, Tensor]:
