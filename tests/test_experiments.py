@@ -12,7 +12,7 @@ from ecgclip.cli import main
 from ecgclip.errors import UserError
 from ecgclip.simulation import simulate
 from tests.ptbxl_folder import make_ptbxl
-from tests.running import EXPERIMENTS, SMALL, fit, metrics
+from tests.running import EXPERIMENTS, SMALL, experiments, fit, metrics
 
 FAST = ["--trainer.max_epochs=1"]
 
@@ -23,14 +23,14 @@ def run(tmp_path_factory):
     return fit(tmp_path_factory.mktemp("run"), "--trainer.max_epochs=2")
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in EXPERIMENTS.glob("*.yaml")))
+@pytest.mark.parametrize("experiment", experiments())
 def test_every_experiment_runs_alone(tmp_path, experiment):
     run = fit(tmp_path, *FAST, experiment=experiment)
     assert run.parent.name == experiment
     assert metrics(run)["test/zero_shot/all/labels"] > 30
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in EXPERIMENTS.glob("*.yaml")))
+@pytest.mark.parametrize("experiment", experiments())
 @pytest.mark.parametrize("data", sorted(path.stem for path in (EXPERIMENTS / "data").glob("*.yaml")))
 def test_data_stacks_on_every_experiment(tmp_path, capfd, experiment, data):
     make_ptbxl(tmp_path / "ptbxl", records=60, folds=range(1, 10))
