@@ -4,7 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from ecgclip.cli import main
+from tests.ptbxl_folder import make_ptbxl
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SMALL = [
@@ -19,6 +22,21 @@ SMALL = [
     "--wandb=disabled",
     "--trainer.enable_progress_bar=false",
 ]
+
+
+def experiments() -> list[str]:
+    """Names of the YAMLs that are complete alone; what is stacked on them, such as ``cpu.yaml``, names no experiment."""
+    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml") if "experiment" in yaml.safe_load(path.read_text()))
+
+
+def small_data(experiment: str, folder: Path) -> list[str]:
+    """Return ``SMALL`` for the data that an experiment has of its own; those on PTB-XL get a small folder of it, without fold 10."""
+    own = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text())["data"]["class_path"]
+    if own != "data_modules.PTBXLDataModule":
+        return SMALL
+    ptbxl = make_ptbxl(folder / "ptbxl", records=80, folds=range(1, 10))
+    rest = [option for option in SMALL if "init_args" not in option]
+    return [*rest, f"--data.root={ptbxl}", "--data.batch_size=16"]
 
 
 def fit(folder: Path, *arguments: str, experiment: str = "debug", small: Sequence[str] = SMALL) -> Path:
