@@ -46,8 +46,11 @@ def test_data_stacks_on_every_experiment(tmp_path, capfd, experiment, data):
     assert "val/zero_shot/all/auroc_macro" in metrics(run)
     assert not any(name.startswith("test/") for name in metrics(run))
     saved = yaml.safe_load((run / "config.yaml").read_text())
-    # Nothing of the replaced module survives, and no path of the user's is written down.
+    # What only the replaced module takes is gone, what both take stays, and no path of the user's is written down.
     assert "train" not in saved["data"]["init_args"]
+    own = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text())["data"]["init_args"]
+    for name in ("caption", "crop_seconds", "withhold"):
+        assert saved["data"]["init_args"][name] == own.get(name, saved["data"]["init_args"][name])
     assert saved["data"]["init_args"]["root"].startswith("cache:ptbxl/")
     assert set(yaml.safe_load((EXPERIMENTS / "data" / f"{data}.yaml").read_text())) <= {"data", "trainer"}
     assert "fold 10" in "".join(capfd.readouterr())
@@ -95,7 +98,13 @@ def test_a_run_folder_is_whole(run):
         "test/prevalence/all/auroc_macro",
         "test/few_shot/labels",
         "val/zero_shot/all/auroc_macro",
+        "test/zero_shot/ptbxl_super/auroc_macro_low",
+        "test/zero_shot/ptbxl_sub/auroc_macro",
+        "test/zero_shot/ptbxl_rhythm/auroc_macro_high",
+        "protocol/version",
         "data/train/records",
+        "model/parameters",
+        "time/peak_memory_mb",
         "time/train_seconds",
         "time/loading_share",
     ):
