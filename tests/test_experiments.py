@@ -12,7 +12,7 @@ from ecgclip.cli import main
 from ecgclip.errors import UserError
 from ecgclip.simulation import simulate
 from tests.ptbxl_folder import make_ptbxl
-from tests.running import EXPERIMENTS, SMALL, fit, metrics
+from tests.running import EXPERIMENTS, SMALL, experiments, fit, metrics
 
 FAST = ["--trainer.max_epochs=1"]
 
@@ -23,14 +23,14 @@ def run(tmp_path_factory):
     return fit(tmp_path_factory.mktemp("run"), "--trainer.max_epochs=2")
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in EXPERIMENTS.glob("*.yaml")))
+@pytest.mark.parametrize("experiment", experiments())
 def test_every_experiment_runs_alone(tmp_path, experiment):
     run = fit(tmp_path, *FAST, experiment=experiment)
     assert run.parent.name == experiment
     assert metrics(run)["test/zero_shot/all/labels"] > 30
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in EXPERIMENTS.glob("*.yaml")))
+@pytest.mark.parametrize("experiment", experiments())
 @pytest.mark.parametrize("data", sorted(path.stem for path in (EXPERIMENTS / "data").glob("*.yaml")))
 def test_data_stacks_on_every_experiment(tmp_path, capfd, experiment, data):
     make_ptbxl(tmp_path / "ptbxl", records=60, folds=range(1, 10))
@@ -46,8 +46,11 @@ def test_data_stacks_on_every_experiment(tmp_path, capfd, experiment, data):
     assert "val/zero_shot/all/auroc_macro" in metrics(run)
     assert not any(name.startswith("test/") for name in metrics(run))
     saved = yaml.safe_load((run / "config.yaml").read_text())
-    # Nothing of the replaced module survives, and no path of the user's is written down.
+    # What only the replaced module takes is gone, what both take stays, and no path of the user's is written down.
     assert "train" not in saved["data"]["init_args"]
+    own = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text())["data"]["init_args"]
+    for name in ("caption", "crop_seconds", "withhold"):
+        assert saved["data"]["init_args"][name] == own.get(name, saved["data"]["init_args"][name])
     assert saved["data"]["init_args"]["root"].startswith("cache:ptbxl/")
     assert set(yaml.safe_load((EXPERIMENTS / "data" / f"{data}.yaml").read_text())) <= {"data", "trainer"}
     assert "fold 10" in "".join(capfd.readouterr())
@@ -95,7 +98,13 @@ def test_a_run_folder_is_whole(run):
         "test/prevalence/all/auroc_macro",
         "test/few_shot/labels",
         "val/zero_shot/all/auroc_macro",
+        "test/zero_shot/ptbxl_super/auroc_macro_low",
+        "test/zero_shot/ptbxl_sub/auroc_macro",
+        "test/zero_shot/ptbxl_rhythm/auroc_macro_high",
+        "protocol/version",
         "data/train/records",
+        "model/parameters",
+        "time/peak_memory_mb",
         "time/train_seconds",
         "time/loading_share",
     ):

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def _start(number: int, slot: Slot, budget: Budget, data: Data, jobs: int, lock:
     slot.folder.mkdir(parents=True, exist_ok=True)
     log = slot.folder / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}.log"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // jobs))}
+    environment = {"OMP_NUM_THREADS": str(max(1, cores // jobs))} | os.environ
     known = set(slot.folder.glob("*/"))
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -133,12 +134,15 @@ def _mark(child: Child, *, finished: bool) -> None:
 def _close(child: Child, data: Data) -> None:
     """Settle what has become of a child that has ended."""
     slot, code = child.slot, child.process.returncode
+    # A run tells the person at its terminal which folder lacks a fold; what is kept of it names no folder of the data.
+    text = child.log.read_text(errors="replace").replace(str(data.root.absolute()), "DIR").replace(str(data.root), "DIR")
+    child.log.write_text(text)
     whole = slot.run is not None and f"{data.split}/zero_shot/all/auroc_macro" in read_metrics(slot.run)
     if code == 0 and whole:
         slot.finished = True
         _mark(child, finished=True)
         return
-    lines = [line for line in child.log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip()]
     said = next((line.removeprefix("ecgclip: ") for line in reversed(lines) if line.startswith("ecgclip: ")), lines[-1] if lines else "")
     ended = f"ended by signal {-code}" if code < 0 else said
     slot.reason = without_paths(ended if code else "it ended without an evaluation", data)
@@ -147,9 +151,8 @@ def _close(child: Child, data: Data) -> None:
 
 def without_paths(text: str, data: Data) -> str:
     """Take the user's folders out of what goes into a table that is passed on."""
-    for folder, name in ((data.root.absolute(), "DIR"), (Path.cwd(), "."), (Path.home(), "~")):
-        text = text.replace(str(folder), name)
-    return text
+    text = text.replace(str(data.root.absolute()), "DIR").replace(str(Path.cwd()), ".")
+    return re.sub(r"(?<![\w.:/~-])/(?:[^\s/'\":,]+/)+", ".../", text)
 
 
 def _result(slot: Slot, split: str) -> str:

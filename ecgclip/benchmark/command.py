@@ -27,6 +27,8 @@ from ecgclip.report.benchmark import LEGEND, SPLITS, Figures, Row, benchmark_tab
 from ecgclip.run import read_metrics
 from ecgclip.scores import load_scores
 
+PATIENCE = 2.0  # Seconds to wait for the folder: the children of a benchmark that was killed take a moment to end.
+
 
 def benchmark(arguments: Sequence[str]) -> None:
     """Run what is missing of a benchmark, and write its table.
@@ -89,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="each recipe is run with each of them (0)")
     parser.add_argument("--epochs", type=int, help="train all recipes for so many epochs (each recipe's own)")
     parser.add_argument("--minutes", type=float, help="stop the training of a run after so many minutes (no limit)")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; the cores are shared out among them (1)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="runs at a time; they share the cores, unless OMP_NUM_THREADS says otherwise (1)"
+    )
     parser.add_argument(
         "--compare", nargs=2, action="append", default=[], metavar=("A", "B"), help="add a paired comparison of two of the recipes"
     )
@@ -103,11 +107,20 @@ def _parser() -> argparse.ArgumentParser:
 def _alone(folder: Path) -> Iterator[IO[str]]:
     """Hold the folder of the runs for one benchmark at a time; the system gives it back however the process ends."""
     with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another benchmark is at work in {folder}: wait for it, or give another folder with --runs") from None
+        deadline = time.monotonic() + PATIENCE
+        while not _taken(lock):
+            if time.monotonic() > deadline:
+                raise UserError(f"another benchmark is at work in {folder}: wait for it, or give another folder with --runs")
+            time.sleep(0.1)
         yield lock
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def table(options: argparse.Namespace, data: Data, slots: Sequence[Slot]) -> str:
@@ -141,7 +154,7 @@ def _facts(options: argparse.Namespace, data: Data, figures: Figures) -> str:
 
 def command_line(options: argparse.Namespace) -> str:
     """Return the command of a benchmark as one types it, without the folder that the data lie in."""
-    recipes = [recipe if recipe_file(recipe).parent != EXPERIMENTS else recipe_file(recipe).stem for recipe in options.recipes]
+    recipes = [path.stem if path.parent == EXPERIMENTS else str(path) for path in map(recipe_file, options.recipes)]
     words = ["make bench-ptbxl DATA_DIR=DIR", f'RECIPES="{" ".join(recipes)}"', f'SEEDS="{" ".join(map(str, options.seeds))}"']
     words += [f"EPOCHS={options.epochs}"] if options.epochs else []
     words += [f"MINUTES={options.minutes:g}"] if options.minutes else []
