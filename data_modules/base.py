@@ -20,7 +20,7 @@ from ecgclip.paths import cache_dir
 from ecgclip.signals.augment import Augmentation
 from ecgclip.signals.leads import LEADS
 from ecgclip.store import Store
-from ecgclip.towers.tokenizer import japanese_tokenizer
+from ecgclip.towers.text_table import open_text_input
 
 # DESIGN's fixed list for PTB-XL: what a model is asked to read without ever having seen its name.
 PTBXL_UNSEEN = (
@@ -96,8 +96,11 @@ class ECGDataModule(LightningDataModule, ABC):
         num_workers: Loader processes. 0 is fastest from a local disk: the memory map is read at memory speed.
         crop_seconds: Length of a random training crop, and of the windows that evaluation averages over.
         augmentation: Arguments of :class:`ecgclip.signals.augment.Augmentation` but for the crop.
-        tokenizer: The text tower's; the CLI passes it on.
+        tokenizer: The text tower's, or the language model of a frozen one, see :func:`ecgclip.towers.text_table.text_input`; the CLI
+            passes it on.
         seed: Of the order, the crops, the noise and the synonyms.
+        second_view: Give training batches another crop and augmentation of each ECG; the CLI sets it where the model has a
+            unimodal term.
 
     """
 
@@ -113,8 +116,9 @@ class ECGDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
         crop_seconds: float = 2.5,
         augmentation: dict[str, Any] | None = None,
-        tokenizer: str = "ecgclip",
+        tokenizer: str | dict[str, Any] = "ecgclip",
         seed: int = 0,
+        second_view: bool = False,
     ) -> None:
         super().__init__()
         self.sampling_rate = sampling_rate
@@ -122,7 +126,7 @@ class ECGDataModule(LightningDataModule, ABC):
         self.caption, self.synonyms, self.tokenizer = caption, synonyms, tokenizer
         self.withheld = self._withheld(withhold)
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
-        self.crop_seconds, self.seed = crop_seconds, seed
+        self.crop_seconds, self.seed, self.second_view = crop_seconds, seed, second_view
         try:
             self.augmentation = Augmentation(crop_seconds=crop_seconds, **(augmentation or {}))
         except TypeError as error:
@@ -198,16 +202,19 @@ class ECGDataModule(LightningDataModule, ABC):
             raise UserError(
                 f"{type(self).__name__}: no training record carries a label of the catalogue: check the folds on disk and data.withhold"
             )
-        tokenizer = japanese_tokenizer(self.tokenizer)
+        texts = open_text_input(self.tokenizer, self.labels.texts)
         captions = Captions(
             self.labels,
-            tokenizer,
+            texts,
             mode=self.caption,
             usable=self.usable,
             synonyms=self.synonyms,
             seed=self.seed,
             training=self.states[self.trainable],
         )
+        cut, all_ = captions.prepare(self.states[self.trainable], list(self.store.manifest["modifiers"].iloc[self.trainable]))
+        if cut:
+            announce(f"{cut} of {all_} captions are longer than the text tower reads, and are cut")
         return self._loader(self.trainable, self.batch_size, captions, self.seed)
 
     def val_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
@@ -248,9 +255,11 @@ class ECGDataModule(LightningDataModule, ABC):
         """On the device: to millivolts, and in training the crop and the augmentation."""
         ecg: Tensor = batch["ecg"].float() * MICROVOLT
         if self.trainer is not None and self.trainer.training:
-            ecg, batch["lead_mask"] = self.augmentation(
-                ecg, batch["lead_mask"], batch["record"], self.sampling_rate, seed=self.seed, epoch=int(batch["epoch"])
-            )
+            given = (ecg, batch["lead_mask"], batch["record"], self.sampling_rate)
+            epoch = int(batch["epoch"])
+            ecg, batch["lead_mask"] = self.augmentation(*given, seed=self.seed, epoch=epoch)
+            if self.second_view:
+                batch["second_ecg"], batch["second_lead_mask"] = self.augmentation(*given, seed=self.seed, epoch=epoch, view=1)
         batch["ecg"], batch["sampling_rate"] = ecg, self.sampling_rate
         return batch
 

@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from ecgclip.errors import UserError
 from ecgclip.labels import NEGATIVE, POSITIVE, UNKNOWN, Catalogue
 from ecgclip.labels.captions import joined_caption
-from ecgclip.towers.tokenizer import tokenize_texts
+from ecgclip.towers.text_table import TextTable
+from ecgclip.towers.tokenizer import token_limit, tokenize_texts
 
 MODES = ("label", "joined")
 
@@ -23,21 +24,24 @@ class Captions:
 
     Args:
         catalogue: The labels and their Japanese names.
-        tokenizer: The text tower's.
+        tokenizer: The text tower's, or the table of a frozen one.
         mode: ``label``: every label is a text of its own, and all labels of a record are its positives; the texts of a batch are
             those of all labels that may be trained. ``joined``: one text for a record, its labels in one line.
         usable: ``(L,)`` bool, the labels that may appear in a text: annotated in the data, and not withheld.
-        synonyms: Draw a synonym or abbreviation half of the time; else always the canonical name.
+        synonyms: Draw a synonym or abbreviation half of the time, and the order of a record's labels; else always the canonical name,
+            in the order of the catalogue.
         seed: The draw is a function of the seed, the epoch, the step and the label (or set of labels), so that it replays after a
             resumption and is the same in every process.
         training: ``(N, L)`` int8, the label states of the records that are trained on; None where no loss asks for ``prior``.
 
+    Raises:
+        UserError: For another mode, or for ``joined`` with synonyms and a table: their texts are without number.
     """
 
     def __init__(
         self,
         catalogue: Catalogue,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: PreTrainedTokenizerBase | TextTable,
         *,
         mode: str,
         usable: np.ndarray,
@@ -47,6 +51,11 @@ class Captions:
     ) -> None:
         if mode not in MODES:
             raise UserError(f"data.caption {mode!r} is not one of {', '.join(MODES)}")
+        if mode == "joined" and synonyms and isinstance(tokenizer, TextTable):
+            raise UserError(
+                "data.caption joined with synonyms makes more texts than a frozen text tower can have read before: "
+                "set data.synonyms to false, or data.caption to label"
+            )
         self.mode, self.seed, self.synonyms, self.tokenizer = mode, seed, synonyms, tokenizer
         self.usable, self.candidates = usable, np.flatnonzero(usable)
         self.shares = None if training is None else _Shares(training, usable)
@@ -55,6 +64,7 @@ class Captions:
         # 98 labels have a few hundred names: all tokenised once, here.
         self.first = np.cumsum([0] + [len(forms) for forms in self.forms])
         self.tokens = tokenize_texts(tokenizer, [form for forms in self.forms for form in forms])
+        self.limit = None if isinstance(tokenizer, TextTable) else token_limit(tokenizer)
 
     def __call__(self, states: np.ndarray, modifiers: list[str], epoch: int, step: int) -> dict[str, Any]:
         """Return the texts of a batch.
@@ -79,6 +89,31 @@ class Captions:
         )
         return batch | {"record_labels": torch.from_numpy((states == POSITIVE) & self.usable)}
 
+    def prepare(self, states: np.ndarray, modifiers: list[str]) -> tuple[int, int]:
+        """Read the joined captions of the training records beforehand.
+
+        A table takes all of them in: a frozen language model reads them once, together. For a tokenizer they are only measured.
+
+        Args:
+            states: ``(N, L)`` int8, the label states of all training records.
+            modifiers: ``N`` JSON objects, see :meth:`__call__`.
+
+        Returns:
+            How many captions (by their canonical names) are longer than the text tower reads, of how many.
+
+        Raises:
+            UserError: When one of a table's is.
+        """
+        if self.mode == "label":
+            return 0, 0
+        kept = self._named(states)
+        distinct = {(row.tobytes(), extra): (row, extra) for row, extra in zip(kept, modifiers, strict=True)}
+        texts = sorted({self._caption(np.flatnonzero(row), self._prefix(row, extra)) for row, extra in distinct.values()})
+        if isinstance(self.tokenizer, TextTable) or self.limit is None:
+            tokenize_texts(self.tokenizer, texts)
+            return 0, len(texts)
+        return sum(len(numbers) > self.limit for numbers in self.tokenizer(texts)["input_ids"]), len(texts)
+
     def _labels(self, states: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
         states = states[:, self.candidates]
         forms = [self.first[label] + self._choose(label, rng) for label in self.candidates]
@@ -92,34 +127,45 @@ class Captions:
         }
 
     def _joined(self, states: np.ndarray, modifiers: list[str], epoch: int, step: int) -> dict[str, Any]:
-        usable = self.usable
         texts: dict[int, str] = {}
         findings: list[np.ndarray] = []
         owners = []
-        for row, extra in zip((states == POSITIVE) & usable, modifiers, strict=True):
-            labels = np.flatnonzero(row)
-            words = json.loads(extra or "{}")  # Of the data set, whose labels the catalogue need not hold.
-            prefix = {self.ids[label]: words[self.ids[label]] for label in labels if self.ids[label] in words}
+        for row, extra in zip(self._named(states), modifiers, strict=True):
+            labels, prefix = np.flatnonzero(row), self._prefix(row, extra)
             key = json.dumps([labels.tolist(), prefix], ensure_ascii=False, sort_keys=True)
             # The same findings are the same text, whichever synonyms are drawn, in every process: they are one positive set.
             owner = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest())
             owners.append(owner)
             if owner not in texts:
                 findings.append(row)
-                rng = np.random.default_rng((self.seed, epoch, step, owner))
-                order = rng.permutation(labels)
-                texts[owner] = joined_caption([prefix.get(self.ids[i], "") + self.forms[i][self._choose(i, rng)] for i in order])
+                rng = np.random.default_rng((self.seed, epoch, step, owner)) if self.synonyms else None
+                texts[owner] = self._caption(labels, prefix, rng)
         columns = {owner: column for column, owner in enumerate(texts)}
         positives = torch.zeros(len(states), len(texts), dtype=torch.bool)
         positives[torch.arange(len(states)), torch.tensor([columns[owner] for owner in owners])] = True
         return {
-            "texts": tokenize_texts(self.tokenizer, list(texts.values())),
+            "texts": tokenize_texts(self.tokenizer, list(texts.values()), max_length=self.limit),
             "text_ids": torch.tensor(list(texts)),
             "positives": positives,
-            "known": positives | torch.from_numpy(_contradicts(states[:, usable], np.array(findings)[:, usable])),
+            "known": positives | torch.from_numpy(_contradicts(states[:, self.usable], np.array(findings)[:, self.usable])),
             "text_labels": torch.from_numpy(np.array(findings)),
             **({} if self.shares is None else {"prior": torch.tensor([self.shares.of_set(row) for row in findings])}),
         }
+
+    def _named(self, states: np.ndarray) -> np.ndarray:
+        """``(B, L)`` bool: the labels of each record that its caption names."""
+        named: np.ndarray = (states == POSITIVE) & self.usable
+        return named
+
+    def _prefix(self, row: np.ndarray, extra: str) -> dict[str, str]:
+        """What goes before the names of a record's labels: of the data set, whose labels the catalogue need not hold."""
+        words = json.loads(extra or "{}")
+        return {self.ids[label]: words[self.ids[label]] for label in np.flatnonzero(row) if self.ids[label] in words}
+
+    def _caption(self, labels: np.ndarray, prefix: dict[str, str], rng: np.random.Generator | None = None) -> str:
+        """One record's labels in a line: canonical names in the order of the catalogue, or drawn where there is a generator."""
+        order = labels if rng is None else rng.permutation(labels)
+        return joined_caption([prefix.get(self.ids[i], "") + self.forms[i][0 if rng is None else self._choose(i, rng)] for i in order])
 
     def _choose(self, label: np.integer, rng: np.random.Generator) -> int:
         forms = len(self.forms[label])
@@ -169,6 +215,8 @@ def _contradicts(states: np.ndarray, texts: np.ndarray) -> np.ndarray:
 
 
 def _trim(texts: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the columns that are padding in every text."""
+    """Drop the columns that are padding in every text. Vectors have none."""
+    if "attention_mask" not in texts:
+        return texts
     longest = int(texts["attention_mask"].sum(1).max())
     return {name: rows[:, :longest] for name, rows in texts.items()}

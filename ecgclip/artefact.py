@@ -19,16 +19,18 @@ from ecgclip.errors import UserError
 from ecgclip.evaluation.zero_shot import zero_shot_scores
 from ecgclip.labels import Catalogue
 from ecgclip.losses import LOSSES
-from ecgclip.model import ECGCLIP, tokenizer_name
+from ecgclip.model import ECGCLIP
 from ecgclip.naming import find
 from ecgclip.signals import Record
 from ecgclip.signals.leads import LEADS
 from ecgclip.signals.record import standardise
-from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS
+from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS, FrozenTextTower, TextTower
+from ecgclip.towers.text_table import FROZEN, text_input
 from ecgclip.towers.tokenizer import japanese_tokenizer
 
 FORMAT = 1
 CONFIG, WEIGHTS, CATALOGUE, TOKENIZER = "config.json", "model.safetensors", "catalogue.yaml", "tokenizer"
+PROMPTS = "prompts.safetensors"
 NAMED = (("ecg tower", "ecg_tower", ECG_TOWERS), ("text tower", "text_tower", TEXT_TOWERS), ("loss", "loss", LOSSES))
 
 
@@ -67,14 +69,7 @@ def save_artefact(model: ECGCLIP, folder: Path, *, thresholds: Mapping[str, floa
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     arguments = {name: value for name, value in model.hparams.items() if name != "catalogue"}
-    tokenizer = japanese_tokenizer(tokenizer_name(arguments["text_tower_args"]))
-    tokenizer.save_pretrained(partial / TOKENIZER)
-    if hasattr(model.text_tower, "encoder_config"):
-        # The encoder is built from its configuration and filled from the weights here: no hub and no folder of the user's.
-        arguments["text_tower_args"] = {
-            "pooling": model.text_tower.pooling,
-            "config": model.text_tower.encoder_config(),  # type: ignore[operator]
-        }
+    arguments["text_tower_args"] = _save_text_side(model, partial)
     config = {
         "format": FORMAT,
         "ecgclip": ecgclip.__version__,
@@ -84,11 +79,34 @@ def save_artefact(model: ECGCLIP, folder: Path, *, thresholds: Mapping[str, floa
     }
     (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (partial / CATALOGUE).write_text(yaml.safe_dump(model.catalogue.entries(), allow_unicode=True, sort_keys=False), encoding="utf-8")
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, partial / WEIGHTS)
-    shutil.copymode(partial / CONFIG, partial / WEIGHTS)  # safetensors writes for its owner only; a model is there to be shared.
+    save_file({name: value.contiguous() for name, value in _weights(model).items()}, partial / WEIGHTS)
+    for file in partial.glob("*.safetensors"):
+        shutil.copymode(partial / CONFIG, file)  # safetensors writes for its owner only; a model is there to be shared.
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
     return folder
+
+
+def _weights(model: ECGCLIP) -> dict[str, torch.Tensor]:
+    """The state of a model, as one that is built from the artefact's arguments takes it."""
+    state, tower = model.state_dict(), model.text_tower
+    if isinstance(tower, TextTower):
+        state = {name: value for name, value in state.items() if not name.startswith("text_tower.")}
+        state |= {f"text_tower.{name}": value for name, value in tower.encoder_state().items()}
+    return state
+
+
+def _save_text_side(model: ECGCLIP, folder: Path) -> Any:
+    """Write what the prompts need, and return the arguments with which the text tower is built again: no hub, no folder of the user's."""
+    arguments = model.hparams["text_tower_args"]
+    if isinstance(model.text_tower, FrozenTextTower):
+        save_file({name: rows.contiguous() for name, rows in model.prompt_texts().items()}, folder / PROMPTS)
+        return arguments | {"model": Path(arguments.get("model", model.text_tower.source.model)).name}
+    described = text_input(model.hparams["text_tower"], arguments)
+    japanese_tokenizer(str(described)).save_pretrained(folder / TOKENIZER)
+    if isinstance(model.text_tower, TextTower):
+        return {"pooling": model.text_tower.pooling, "config": model.text_tower.encoder_config()}
+    return arguments
 
 
 class Artefact:
@@ -130,9 +148,13 @@ class Artefact:
         arguments = config["model"] | {"catalogue": catalogue.entries()}
         tower = dict(arguments["text_tower_args"] or {})
         arguments["text_tower_args"] = tower | {"model": str(folder / TOKENIZER)} if "config" in tower else tower
+        if arguments["text_tower"] == FROZEN and not tower.get("sizes"):
+            raise UserError(f"{folder / CONFIG} is damaged: export the model again")
         model = ECGCLIP(**arguments)
         try:
             model.load_state_dict(load_file(folder / WEIGHTS))
+            if arguments["text_tower"] == FROZEN:
+                model.take_prompts(load_file(folder / PROMPTS))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"the weights in {folder} do not load ({str(error).splitlines()[0]}): export the model again") from error
         return cls(model.to(device), config["thresholds"], config["preprocessing"]["seconds"])

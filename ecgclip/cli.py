@@ -18,6 +18,7 @@ COMMANDS = {
     "validate": "evaluate a checkpoint on the validation split",
     "test": "evaluate a checkpoint on the test split",
     "predict": "read ECG files with a trained model: predict ARTEFACT FILE... [--plot]; or score a whole split: predict --ckpt_path ...",
+    "texts": "tell how far apart an experiment's labels lie for its text tower, before any training",
     "benchmark": "train recipes by seeds on PTB-XL within one budget, and write one table; goes on with what is missing",
     "bench": "measure the speed of training and the share of data loading",
 }
@@ -33,6 +34,7 @@ examples:
   ecgclip fit --config experiments/resnet_bert.yaml --config experiments/data/ptbxl.yaml --data.root=DIR
   ecgclip fit --ckpt_path runs/resnet_bert/TIME/checkpoints/last.ckpt      (go on with a run)
   ecgclip test --ckpt_path runs/resnet_bert/TIME/checkpoints/best.ckpt
+  ecgclip texts --config experiments/resnet_bert.yaml
   ecgclip predict runs/resnet_bert/TIME/artefact 00001_lr.hea --plot
 
 `ecgclip COMMAND --help` lists the options of a command.
@@ -85,10 +87,12 @@ def _run(arguments: list[str]) -> None:
         benchmark(rest)
         return
     rest = _with_configs(command, rest)
-    from ecgclip.experiment import bench, run_experiment
+    from ecgclip.experiment import TextsCLI, bench, run_experiment
 
     if command == "bench":
         bench(rest)
+    elif command == "texts":
+        run_experiment("fit", rest, TextsCLI)
     else:
         run_experiment(command, rest)
 

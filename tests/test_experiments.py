@@ -67,6 +67,7 @@ def test_data_stacks_on_every_experiment(tmp_path, capfd, experiment, data):
         (["--model.loss=label_prompt"], "test/zero_shot/all/auroc_macro"),
         (["--data.caption=joined", "--model.loss=jaccard_siglip"], "test/zero_shot/all/auroc_macro"),
         (["--model.loss=soft", "--model.loss_args={logit_adjustment: 1, hard_negatives: 0.1}"], "test/zero_shot/all/auroc_macro"),
+        (["--model.unimodal=0.5", "--model.micro_batch=8"], "test/zero_shot/all/auroc_macro"),
         (["--data.withhold=ptbxl14"], "test/zero_shot/unseen/auroc_macro"),
         (["--data.sampling_rate=500", "--model.ecg_tower_args.stem_stride=8"], "test/zero_shot/all/auroc_macro"),
         (["--model.text_tower_args.pooling=cls", "--model.text_learning_rate=1e-4"], "test/few_shot/prototype/k1/top1_macro"),

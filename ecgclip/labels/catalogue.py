@@ -145,6 +145,11 @@ class Catalogue:
         kept = [{name: value for name, value in entry.items() if name not in _NOTES} for entry in self.entries()]
         return hashlib.blake2b(json.dumps(kept, ensure_ascii=False, sort_keys=True).encode(), digest_size=8).hexdigest()
 
+    @property
+    def texts(self) -> list[str]:
+        """Every name and prompt, each once."""
+        return list(dict.fromkeys(text for label in self.labels for text in (*label.texts, *label.prompts)))
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -5,6 +5,7 @@ from torch import nn
 from ecgclip.losses.pairs import Pairs, gather_pairs, gather_rows
 from ecgclip.losses.sigmoid import JaccardSigLIP, LabelPrompt, SigLIP
 from ecgclip.losses.softmax import InfoNCE, MultiPositive, SoftTargets
+from ecgclip.losses.unimodal import nt_xent
 
 LOSSES: dict[str, type[nn.Module]] = {
     "infonce": InfoNCE,
@@ -26,4 +27,5 @@ __all__ = [
     "SoftTargets",
     "gather_pairs",
     "gather_rows",
+    "nt_xent",
 ]

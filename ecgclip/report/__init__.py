@@ -1,1 +1,1 @@
-"""What is written for people: tables of runs."""
+"""What is written for people: tables of runs, and how far apart texts lie."""

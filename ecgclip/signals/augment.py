@@ -15,6 +15,7 @@ from ecgclip.signals.random import normal, uniform
 
 # One stream of random numbers per purpose.
 _CROP, _RECORD, _NOISE, _WANDER, _DROP = range(5)
+_PURPOSES = 5
 
 # Eight leads are measured, four follow: III = II - I (Einthoven), aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2 (Goldberger).
 _MEASURED = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -68,7 +69,7 @@ class Augmentation:
         self.wander_mv, self.lead_dropout = wander_mv, lead_dropout
 
     def __call__(
-        self, ecg: Tensor, lead_mask: Tensor, record: Tensor, sampling_rate: float, *, seed: int, epoch: int
+        self, ecg: Tensor, lead_mask: Tensor, record: Tensor, sampling_rate: float, *, seed: int, epoch: int, view: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Crop and disturb a batch.
 
@@ -79,6 +80,7 @@ class Augmentation:
             sampling_rate: Hz of ``ecg``.
             seed: Of the run.
             epoch: Of the training.
+            view: Each has draws of its own: another crop and other disturbances of the same records.
 
         Returns:
             ``(B, 12, t)`` float32 in mV, zero where a lead is missing, and the mask ``(B, 12)`` bool.
@@ -94,13 +96,14 @@ class Augmentation:
                 raise UserError(
                     f"augmentation: crop_seconds {self.crop_seconds:g} holds no sample at {sampling_rate:g} Hz: take longer crops"
                 )
-        ecg = _crop(ecg, length, uniform(seed, epoch, record, _CROP))
-        gain, level, *mixture, excursion = uniform(seed, epoch, record, _RECORD, 6)[:, :, None, None].unbind(1)
+        first = view * _PURPOSES
+        ecg = _crop(ecg, length, uniform(seed, epoch, record, first + _CROP))
+        gain, level, *mixture, excursion = uniform(seed, epoch, record, first + _RECORD, 6)[:, :, None, None].unbind(1)
         ecg = ecg * (1 + self.gain * (2 * gain - 1))
-        noise = _colour(normal(seed, epoch, record, _NOISE, len(_MEASURED), length), sampling_rate, *mixture)
-        wander = _wander(uniform(seed, epoch, record, _WANDER, 1 + 2 * len(_MEASURED), _SINUSOIDS), length, sampling_rate)
+        noise = _colour(normal(seed, epoch, record, first + _NOISE, len(_MEASURED), length), sampling_rate, *mixture)
+        wander = _wander(uniform(seed, epoch, record, first + _WANDER, 1 + 2 * len(_MEASURED), _SINUSOIDS), length, sampling_rate)
         ecg = ecg + _lead_matrix(ecg.device) @ (self.noise_mv * level * noise + self.wander_mv * excursion * wander)
-        lead_mask = _drop(lead_mask, self.lead_dropout, uniform(seed, epoch, record, _DROP, 2 + len(LEADS)))
+        lead_mask = _drop(lead_mask, self.lead_dropout, uniform(seed, epoch, record, first + _DROP, 2 + len(LEADS)))
         return ecg * lead_mask.unsqueeze(2), lead_mask
 
 

@@ -5,8 +5,11 @@ from functools import partial
 
 from torch import nn
 
+from ecgclip.towers.frozen import FrozenTextTower
 from ecgclip.towers.resnet1d import ResNet1d
+from ecgclip.towers.s4d import S4D
 from ecgclip.towers.text import TextTower, class_vectors
+from ecgclip.towers.vit1d import ViT1d
 from ecgclip.towers.xresnet1d import XResNet1d
 
 ECG_TOWERS: dict[str, Callable[..., nn.Module]] = {
@@ -18,7 +21,19 @@ ECG_TOWERS: dict[str, Callable[..., nn.Module]] = {
     # Equally wide in all stages, as in the PTB-XL benchmark.
     "xresnet50": partial(XResNet1d, depth=50, growth=1.0),
     "xresnet101": partial(XResNet1d, depth=101, growth=1.0),
+    "vit": ViT1d,
+    "s4d": S4D,
 }
-TEXT_TOWERS: dict[str, Callable[..., nn.Module]] = {"bert": TextTower}
+TEXT_TOWERS: dict[str, Callable[..., nn.Module]] = {"bert": TextTower, "frozen": FrozenTextTower}
 
-__all__ = ["ECG_TOWERS", "TEXT_TOWERS", "ResNet1d", "TextTower", "XResNet1d", "class_vectors"]
+__all__ = [
+    "ECG_TOWERS",
+    "S4D",
+    "TEXT_TOWERS",
+    "FrozenTextTower",
+    "ResNet1d",
+    "TextTower",
+    "ViT1d",
+    "XResNet1d",
+    "class_vectors",
+]

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgclip.errors import UserError
+from ecgclip.towers.drop_path import DropPath
 from ecgclip.towers.pooling import Pooling
 from ecgclip.towers.resnet1d import BLOCKS, convolution, shortcut
 
@@ -40,22 +41,6 @@ class SqueezeExcite(nn.Module):
         x = x.squeeze(2).transpose(1, 2)
         gate = self.excite(self.squeeze(x.mean(1)).relu()).sigmoid()
         return (x * gate.unsqueeze(1)).transpose(1, 2).unsqueeze(2)
-
-
-class DropPath(nn.Module):
-    """Leave a record's residual branch out with a probability, in training (stochastic depth, arXiv 1603.09382)."""
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, ...)`` to the same shape, of the same expectation."""
-        if not self.training or self.probability == 0:
-            return x
-        keep = 1 - self.probability
-        drawn = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) < keep
-        return x * (drawn.to(x.dtype) / keep)
 
 
 class XBlock(nn.Module):

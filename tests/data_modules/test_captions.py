@@ -231,3 +231,68 @@ def test_withheld_labels_are_never_named(tokenizer: PreTrainedTokenizerBase, cap
     assert len(forbidden) > 10
     assert not terms & forbidden
     assert len(terms & allowed) > 98 - len(gone)
+
+
+@pytest.mark.parametrize("mode", ["label", "joined"])
+def test_a_loss_is_told_the_labels_of_records_and_texts(tokenizer: PreTrainedTokenizerBase, mode: str) -> None:
+    captions = make(tokenizer, mode, usable=["SR", "AMI", "IMI", "2AVB"], synonyms=False)
+    batch = draw(captions, records(["SR", "AMI"], ["WENCK"], ["IMI"], ["AMI", "SR"], unknown={2: ["SR"]}))
+    # WENCK, which no text may name, is in neither; what it implies is. An unknown label is none that the record has.
+    assert batch["record_labels"].int().tolist() == [[1, 1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 1, 0, 0], [1, 1, 0, 0, 0]]
+    single = [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 1, 0]]
+    joined = [[1, 1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 1, 0, 0]]
+    assert batch["text_labels"].int().tolist() == (single if mode == "label" else joined)
+    assert batch["text_labels"].dtype == batch["record_labels"].dtype == torch.bool
+    assert "prior" not in batch
+
+
+def test_prior_of_a_label_is_its_share_where_it_is_known(tokenizer: PreTrainedTokenizerBase) -> None:
+    training = records(["SR"], ["SR", "AMI"], ["SR", "IMI"], ["SR", "WENCK"], unknown={0: ["AMI"], 2: ["AMI"]})
+    captions = make(tokenizer, "label", usable=["SR", "AMI", "IMI", "WENCK"], training=training)
+    batch = draw(captions, training[:1])
+    # All of 4, 1 of the 2 of which it is known, 1 of 4; never quite 0 or 1.
+    assert batch["prior"].tolist() == pytest.approx([1 - 0.5 / 4, 1 / 2, 1 / 4, 1 / 4])
+    assert batch["prior"].dtype == torch.float32
+    never = make(tokenizer, "label", usable=["AMI", "IMI"], training=training[:1])
+    assert draw(never, training)["prior"].tolist() == pytest.approx([0.5, 0.5])
+    rare = make(tokenizer, "label", usable=["2AVB"], training=training[:3])
+    assert draw(rare, training)["prior"].tolist() == pytest.approx([0.5 / 3])
+
+
+def test_prior_of_a_line_is_the_share_of_its_label_set(tokenizer: PreTrainedTokenizerBase) -> None:
+    training = records(["SR"], ["SR"], ["SR", "AMI"], ["AMI", "SR", "IMI"], ["IMI"])
+    captions = make(tokenizer, "joined", usable=["SR", "AMI"], training=training)
+    batch = draw(captions, records(["AMI", "SR"], ["SR", "IMI"], ["AMI"]))
+    # IMI is not named: the fourth record says what the third does. A set that no training record has is floored.
+    assert batch["prior"].tolist() == pytest.approx([2 / 5, 2 / 5, 0.5 / 5])
+
+
+@pytest.mark.parametrize("caption", ["label", "joined"])
+def test_withheld_labels_reach_no_loss(caption: str) -> None:
+    data = EveryLabel(withhold="ptbxl14", caption=caption, batch_size=64)
+    data.setup()
+    withheld = torch.from_numpy(np.isin(data.labels.ids, list(data.withheld)))
+    assert withheld.sum() >= 14
+    seen = 0
+    for batch in data.train_dataloader():
+        assert not batch["record_labels"][:, withheld].any() and not batch["text_labels"][:, withheld].any()
+        seen += int((batch["labels"][:, withheld] == 1).sum())  # The evaluation's own view has them.
+        assert batch["record_labels"].shape == batch["labels"].shape
+        assert ((batch["prior"] > 0) & (batch["prior"] < 1)).all()
+        # A record's labels are those of its texts, whichever row of the batch it is.
+        named = (batch["positives"].int() @ batch["text_labels"].int()) > 0
+        assert named.equal(batch["record_labels"])
+    assert seen > 0
+
+
+@pytest.mark.parametrize("caption", ["label", "joined"])
+def test_other_withheld_labels_of_the_records_change_nothing_that_a_loss_sees(caption: str) -> None:
+    data = EveryLabel(withhold="ptbxl14", caption=caption, batch_size=64)
+    data.setup()
+    before = next(iter(data.train_dataloader()))
+    withheld = np.isin(data.labels.ids, list(data.withheld))
+    data.states[:, withheld] = np.random.default_rng(0).choice([-1, 0, 1], (len(data.states), withheld.sum()))
+    after = next(iter(data.train_dataloader()))
+    assert not before["labels"].equal(after["labels"])
+    for name in ("record_labels", "text_labels", "prior", "positives", "known", "text_ids"):
+        assert before[name].equal(after[name]), name

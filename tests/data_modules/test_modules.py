@@ -55,6 +55,31 @@ def test_on_the_device_a_batch_is_millivolts():
     assert 0.5 < moved["ecg"].abs().max() < 6
 
 
+class Training:
+    """What a data module asks of its trainer when a batch has come to the device."""
+
+    training, global_rank, world_size = True, 0, 1
+
+
+@pytest.mark.parametrize("second_view", [False, True])
+def test_a_second_view_is_there_when_it_is_asked_for(second_view):
+    data = simulated(second_view=second_view)
+    data.trainer = Training()
+    batch = batches(data)[0]
+    moved = data.on_after_batch_transfer(dict(batch), 0)
+    assert moved["ecg"].shape == (8, 12, 250)
+    assert ("second_ecg" in moved) == ("second_lead_mask" in moved) == second_view
+    plain = simulated()
+    plain.trainer = Training()
+    assert moved["ecg"].equal(plain.on_after_batch_transfer(dict(batch), 0)["ecg"])
+    if second_view:
+        assert moved["second_ecg"].shape == moved["ecg"].shape and not moved["second_ecg"].equal(moved["ecg"])
+        assert (moved["second_ecg"] == 0).all(2).equal(~moved["second_lead_mask"])
+        # A record's second view is its own, whatever is beside it in the batch.
+        few = {name: batch[name][2:5] for name in ("ecg", "lead_mask", "record")} | {"epoch": batch["epoch"]}
+        torch.testing.assert_close(data.on_after_batch_transfer(few, 0)["second_ecg"], moved["second_ecg"][2:5])
+
+
 def test_more_training_records_change_no_other_split():
     small, large = simulated(), simulated(train=60)
     for split in ("val", "test"):

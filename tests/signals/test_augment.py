@@ -64,6 +64,22 @@ def test_a_record_is_disturbed_the_same_in_any_batch_and_replay() -> None:
         assert (other - whole).abs().amax((1, 2)).min() > 0.01
 
 
+def test_a_second_view_has_draws_of_its_own() -> None:
+    ecg, mask, record = batch()
+    augmentation = Augmentation(2.5, lead_dropout=0.5)
+    first, second, again = (augmentation(ecg, mask, record, RATE, seed=3, epoch=2, view=view) for view in (0, 1, 1))
+    assert torch.equal(second[0], again[0]) and torch.equal(second[1], again[1])
+    assert torch.equal(first[0], augmentation(ecg, mask, record, RATE, seed=3, epoch=2)[0])
+    # Neither crop nor noise nor lost leads of a record say anything about those of its other view.
+    flat = [torch.zeros_like(ecg), mask, record, RATE]
+    noise = [augmentation(*flat, seed=3, epoch=2, view=view)[0][:, 6].flatten() for view in (0, 1)]
+    assert abs(torch.corrcoef(torch.stack(noise))[0, 1]) < 0.2
+    ramp = [torch.arange(1000.0).expand(64, 12, 1000), mask, record, RATE]
+    starts = [Augmentation(2.5, **NOTHING)(*ramp, seed=3, epoch=2, view=view)[0][:, 0, 0] for view in (0, 1)]
+    assert abs(torch.corrcoef(torch.stack(starts))[0, 1]) < 0.35
+    assert 0.2 < (first[1].any(1) & (first[1] != second[1]).any(1)).float().mean() < 1
+
+
 def test_gain_is_one_number_a_record() -> None:
     ecg, mask, record = batch(400, 10)
     out, _ = Augmentation(**(NOTHING | {"gain": 0.1}))(ecg, mask, record, RATE, seed=0, epoch=0)
