@@ -170,12 +170,12 @@ class Artefact:
             ``(12, T)`` float32 mV, and ``(12,)`` bool, false for a missing lead.
 
         Raises:
-            UserError: When it is shorter than one window of the model, flat or not a number.
+            UserError: When it is shorter than the crops that the model was trained on, flat or not a number.
 
         """
-        window, duration = float(self.model.hparams["window_seconds"]), record.signal.shape[1] / record.sampling_rate
-        if duration < window:
-            raise UserError(f"is {duration:.3g} s long, at least {window:g} s are needed: record a longer ECG")
+        crop, duration = float(self.model.hparams["crop_seconds"]), record.signal.shape[1] / record.sampling_rate
+        if duration < crop:
+            raise UserError(f"is {duration:.3g} s long, at least {crop:g} s are needed: record a longer ECG")
         signal, missing, _ = standardise(record, sampling_rate, min(self.seconds, duration))
         return signal, np.array([lead not in missing for lead in LEADS])
 

