@@ -1,4 +1,4 @@
-"""The ECG tower: any length, every parameter learns, and the same numbers as plain Conv1d."""
+"""ResNet: the same numbers as plain Conv1d, in the memory order that is fast."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgclip.errors import UserError
-from ecgclip.towers import ECG_TOWERS, ResNet1d
+from ecgclip.towers import ResNet1d
 
 
 def tower(**arguments: Any) -> ResNet1d:
@@ -45,18 +45,27 @@ def slow(made: ResNet1d, ecg: Tensor, kernel: int, stem_kernel: int, stem_stride
     x = F.max_pool1d(norm(convolve(ecg, "stem.0", stem_kernel, stem_stride), "stem.1").relu(), 3, stride=2, padding=1)
     for number in range(len(made.blocks)):
         block = f"blocks.{number}"
-        stride = 1 if number == 0 or weights[f"{block}.conv1.weight"].shape[:2] == weights[f"{block}.conv2.weight"].shape[:2] else 2
-        y = norm(convolve(x, f"{block}.conv1", kernel, stride), f"{block}.norm1").relu()
-        y = norm(convolve(y, f"{block}.conv2", kernel, 1), f"{block}.norm2")
-        if stride == 2:
-            x = F.avg_pool1d(x, 2, 2, ceil_mode=True)
+        # Only the first block of a stage has a shortcut of its own, and all stages but the first halve the rate.
+        widened = f"{block}.shortcut.1.weight" in weights
+        stride = 2 if widened and number > 0 else 1
+        if f"{block}.conv3.weight" in weights:
+            y = norm(convolve(x, f"{block}.conv1", 1, 1), f"{block}.norm1").relu()
+            y = norm(convolve(y, f"{block}.conv2", kernel, stride), f"{block}.norm2").relu()
+            y = norm(convolve(y, f"{block}.conv3", 1, 1), f"{block}.norm3")
+        else:
+            y = norm(convolve(x, f"{block}.conv1", kernel, stride), f"{block}.norm1").relu()
+            y = norm(convolve(y, f"{block}.conv2", kernel, 1), f"{block}.norm2")
+        if widened:
+            x = F.avg_pool1d(x, 2, 2, ceil_mode=True) if stride == 2 else x
             x = norm(convolve(x, f"{block}.shortcut.1", 1, 1), f"{block}.shortcut.2")
         x = (x + y).relu()
     return torch.cat((x.mean(2), x.max(2).values), dim=1)
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("depth", "kernel", "stem_kernel", "stem_stride", "length"), [(18, 7, 15, 2, 250), (34, 3, 9, 5, 777)])
+@pytest.mark.parametrize(
+    ("depth", "kernel", "stem_kernel", "stem_stride", "length"), [(18, 7, 15, 2, 250), (34, 3, 9, 5, 777), (50, 5, 15, 2, 333)]
+)
 def test_equals_conv1d(training: bool, depth: int, kernel: int, stem_kernel: int, stem_stride: int, length: int) -> None:
     made = tower(depth=depth, kernel=kernel, stem_kernel=stem_kernel, stem_stride=stem_stride).double().train(training)
     ecg = ecgs(length=length).double()
@@ -84,13 +93,6 @@ def test_runs_in_channels_last_order() -> None:
     assert len(orders) == 17 and all(orders)
 
 
-@pytest.mark.parametrize("name", ECG_TOWERS)
-@pytest.mark.parametrize("length", [17, 250, 999, 5000])
-def test_any_length(name: str, length: int) -> None:
-    made = ECG_TOWERS[name](width=8).eval()
-    assert made(ecgs(2, length)).shape == (2, made.features) == (2, 128)
-
-
 def test_other_rates_and_leads() -> None:
     made = ResNet1d(width=8, stem_stride=8, leads=2).eval()
     assert made(ecgs(3, 5000)[:, :2]).shape == (3, 128)
@@ -100,22 +102,6 @@ def test_mean_then_maximum_over_time() -> None:
     made = tower().eval()
     vectors = made(ecgs())
     assert (vectors[:, :64] <= vectors[:, 64:]).all() and (vectors[:, :64] < vectors[:, 64:]).any()
-
-
-@pytest.mark.parametrize("name", ECG_TOWERS)
-def test_every_parameter_learns(name: str) -> None:
-    torch.manual_seed(0)
-    made = ECG_TOWERS[name](width=4)
-    before = {name: parameter.detach().clone() for name, parameter in made.named_parameters()}
-    optimizer = torch.optim.SGD(made.parameters(), lr=0.01)
-    aim = torch.randn(4, made.features)
-    # Two steps: each block starts as its shortcut, and only then do its convolutions get a gradient.
-    for _ in range(2):
-        optimizer.zero_grad()
-        F.mse_loss(made(ecgs()), aim).backward()
-        optimizer.step()
-    still = [name for name, parameter in made.named_parameters() if torch.equal(parameter, before[name])]
-    assert still == []
 
 
 def test_blocks_start_as_their_shortcuts() -> None:
@@ -135,19 +121,9 @@ def test_bf16_autocast_is_close_to_fp32() -> None:
     assert (rough.float() - exact).norm() < 0.03 * exact.norm()
 
 
-def test_a_record_is_read_alone() -> None:
-    made = tower().eval()
-    torch.testing.assert_close(made(ecgs())[2:3], made(ecgs()[2:3]), rtol=1e-4, atol=1e-5)
-
-
-def test_amplitude_is_not_normalised_away() -> None:
-    made = tower().eval()
-    assert not torch.allclose(made(ecgs()), made(0.5 * ecgs()), rtol=0.01)
-
-
 @pytest.mark.parametrize(
     ("arguments", "found"),
-    [({"depth": 50}, "depth 50 is not one of 18, 34"), ({"kernel": 8}, "kernel 8 "), ({"stem_kernel": 16}, "stem_kernel 16")],
+    [({"depth": 20}, "depth 20 is not one of 18, 34, 50"), ({"kernel": 8}, "kernel 8 "), ({"stem_kernel": 16}, "stem_kernel 16")],
 )
 def test_bad_arguments_are_one_line(arguments: dict[str, int], found: str) -> None:
     with pytest.raises(UserError, match=found) as error:
