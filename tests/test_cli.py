@@ -64,7 +64,7 @@ def test_wrong_key_in_a_yaml(capsys, tmp_path):
     ("option", "known"),
     [
         ("--model.loss=infonse", "infonce"),
-        ("--model.ecg_tower=resnet81", "resnet18"),
+        ("--model.ecg_tower=resnet5", "resnet18"),
         ("--model.text_tower=bart", "bert"),
         ("--data.init_args.withhold=[STACHY]", "STACHY"),
         ("--data.init_args.caption=labels", "joined"),

@@ -1,4 +1,8 @@
-"""ECG and text towers by name."""
+"""ECG and text towers by name.
+
+An ECG tower maps ``(B, 12, T)`` mV and a ``(B, 12)`` lead mask (or None) to ``(B, features)``, says ``features`` as an attribute, and takes
+plain values as arguments, so that a checkpoint, an artefact and an untrained baseline can build it anew.
+"""
 
 from collections.abc import Callable
 from functools import partial

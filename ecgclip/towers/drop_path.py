@@ -1,7 +1,16 @@
-"""Stochastic depth, for residual towers of any kind."""
+"""Stochastic depth, for residual towers of any kind, and its range."""
 
 import torch
 from torch import Tensor, nn
+
+from ecgclip.errors import UserError
+
+
+def check_probabilities(**named: float) -> None:
+    """Refuse, with a :class:`UserError`, a probability of leaving something out that is not in [0, 1)."""
+    for name, probability in named.items():
+        if not 0 <= probability < 1:
+            raise UserError(f"ecg tower: {name} {probability} must be at least 0 and below 1")
 
 
 class DropPath(nn.Module):

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ecgclip.naming import find
 from ecgclip.towers import ECG_TOWERS
 
 
@@ -14,7 +15,7 @@ def measure_tower(
     """Measure a training step of an ECG tower by itself: forward, backward and AdamW, in bf16 autocast.
 
     Args:
-        name: Of the tower, in ``ECG_TOWERS``.
+        name: A key of ``ECG_TOWERS``, or an import path.
         batch: Records per step.
         samples: Length of a record; 250 are 2.5 s at 100 Hz.
         seconds: How long steps are repeated, after two that are not counted.
@@ -24,9 +25,12 @@ def measure_tower(
     Returns:
         ``tower``, ``parameters``, ``features``, ``records_per_second`` of the fastest half of the steps (a step that another
         program disturbed says nothing about the tower) and ``threads``.
+
+    Raises:
+        UserError: For an unknown name.
     """
     torch.manual_seed(0)
-    tower = ECG_TOWERS[name](**arguments).to(device)
+    tower = find("ecg tower", name, ECG_TOWERS)(**arguments).to(device)
     optimizer = torch.optim.AdamW(tower.parameters(), lr=1e-4)
     ecg = torch.randn(batch, 12, samples, device=device)
     mask = torch.ones(batch, 12, dtype=torch.bool, device=device)

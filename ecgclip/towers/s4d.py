@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ecgclip.errors import UserError
-from ecgclip.towers.drop_path import DropPath
+from ecgclip.towers.drop_path import DropPath, check_probabilities
 from ecgclip.towers.pooling import Pooling
 
 STEPS = (0.001, 0.1)  # Between which the steps of the channels begin, log-uniformly (S4D, arXiv 2206.11893, section 5).
@@ -37,7 +37,7 @@ class CircularConvolution(torch.autograd.Function):
         x_waves, kernel_waves = ctx.saved_tensors
         waves = torch.fft.rfft(gradient, n=ctx.size)
         of_x = torch.fft.irfft(waves * kernel_waves.conj(), n=ctx.size)[..., : gradient.shape[-1]]
-        of_kernel = torch.fft.irfft(torch.einsum("bcw,bcw->cw", waves, x_waves.conj()), n=ctx.size)
+        of_kernel = torch.fft.irfft((waves * x_waves.conj()).sum(0), n=ctx.size)
         return of_x, of_kernel
 
 
@@ -133,15 +133,20 @@ class S4DBlock(nn.Module):
 
 
 class S4D(nn.Module):
-    """Stacked diagonal state space models (S4D, arXiv 2206.11893; on PTB-XL Mehari & Strodthoff, arXiv 2308.15291).
+    """Stacked diagonal state space models (S4D, arXiv 2206.11893; for ECGs Mehari & Strodthoff, arXiv 2211.07579).
 
     Nothing in it is tied to a number of samples: it reads any length, and as its kernels are functions of continuous time, one that
     was trained at 100 Hz reads 500 Hz with ``time_scale`` 0.2.
 
+    Good for: rhythm and what else needs the whole record, and few numbers: state space models hold the record on PTB-XL, where 100 Hz
+    and crops of 3 s were found to be enough (arXiv 2211.07579).
+
+    Learned numbers: ``s4d`` 160,640.
+
     Args:
         width: Channels.
         depth: Blocks.
-        state: Real state variables of a channel, even.
+        state: Real state variables of a channel and direction, even.
         prenorm: Whether a block's norm comes first or last.
         time_scale: Samples of the training rate that a sample lasts: the training rate over the rate that is read.
         pooling: ``mean_max``, ``attention`` or ``mean``; see :class:`~ecgclip.towers.pooling.Pooling`.
@@ -173,9 +178,7 @@ class S4D(nn.Module):
             raise UserError(f"ecg tower: state {state} must be even and at least 2")
         if time_scale <= 0:
             raise UserError(f"ecg tower: time_scale {time_scale} must be above 0")
-        for name, probability in (("dropout", dropout), ("drop_path", drop_path)):
-            if not 0 <= probability < 1:
-                raise UserError(f"ecg tower: {name} {probability} must be at least 0 and below 1")
+        check_probabilities(dropout=dropout, drop_path=drop_path)
         self.encoder = nn.Linear(leads, width)
         paths = [drop_path * number / max(1, depth - 1) for number in range(depth)]
         self.blocks = nn.Sequential(*(S4DBlock(width, state, time_scale, prenorm, dropout, path) for path in paths))

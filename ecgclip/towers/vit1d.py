@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgclip.errors import UserError
-from ecgclip.towers.drop_path import DropPath
+from ecgclip.towers.drop_path import DropPath, check_probabilities
 from ecgclip.towers.pooling import Pooling
 
 AMPLITUDE = 0.25  # mV, about the root mean square of a lead: patches start as vectors of the size of their positions.
@@ -75,6 +75,11 @@ class ViT1d(nn.Module):
     The tokens of a missing lead take part in nothing, so 12, 6, 3 leads or one are read by the same weights, and what lies in a lead
     that is marked as missing cannot change the output.
 
+    Good for: archives and devices with fewer leads, and large data: with few records a convolution's view of time is worth more than
+    a transformer's freedom. Its time grows with the tokens, which a longer ``patch`` makes fewer.
+
+    Learned numbers: ``vit`` 2,673,600.
+
     Args:
         patch: Samples of a patch; 25 are 0.25 s at 100 Hz. Another rate wants another patch.
         width: Channels of a token, even.
@@ -110,9 +115,7 @@ class ViT1d(nn.Module):
             raise UserError(f"ecg tower: width {width} must be even and a multiple of heads {heads}")
         if patch < 1:
             raise UserError(f"ecg tower: patch {patch} must be at least 1 sample")
-        for name, probability in (("dropout", dropout), ("drop_path", drop_path)):
-            if not 0 <= probability < 1:
-                raise UserError(f"ecg tower: {name} {probability} must be at least 0 and below 1")
+        check_probabilities(dropout=dropout, drop_path=drop_path)
         self.patch = patch
         self.embedding = nn.Linear(patch, width)
         nn.init.normal_(self.embedding.weight, std=1 / (AMPLITUDE * patch**0.5))

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgclip.errors import UserError
-from ecgclip.towers.drop_path import DropPath
+from ecgclip.towers.drop_path import DropPath, check_probabilities
 from ecgclip.towers.pooling import Pooling
 from ecgclip.towers.resnet1d import BLOCKS, convolution, shortcut
 
@@ -93,11 +93,17 @@ class XResNet1d(nn.Module):
 
     Like :class:`~ecgclip.towers.resnet1d.ResNet1d`, it computes in ``(1, k)`` convolutions over ``(B, C, 1, T)`` in channels-last order.
 
+    Good for: accuracy on a CPU. Kernels of 5 and a stem of three short convolutions cost less than ResNet's 7 and 15, and pay for
+    squeeze-excite and anti-aliasing. ``xresnet50`` and ``xresnet101`` are small and deep, the latter the convolutional network that
+    leads the PTB-XL benchmark.
+
+    Learned numbers: ``xresnet18`` 6,392,192; ``xresnet34`` 12,083,768; ``xresnet50`` 1,219,968; ``xresnet101`` 2,282,128.
+
     Args:
         depth: 18, 34 (basic blocks), 50 or 101 (bottleneck blocks).
         width: Channels of the first stage, times four in a bottleneck's output.
         growth: Channels of each further stage over the one before. 2 is the 2-D original's; the xresnet1d of the PTB-XL benchmark
-            keeps all stages equally wide, 1.
+            keeps all stages equally wide, 1, and so do ``xresnet50`` and ``xresnet101`` unless told otherwise.
         kernel: Samples of the convolutions inside the blocks, odd.
         stem_kernel: Samples of each of the three convolutions of the stem, odd.
         stem_stride: Stride of the first convolution. 2 suits 100 Hz; 500 Hz wants about 8 for the same view of time, and then a
@@ -136,9 +142,7 @@ class XResNet1d(nn.Module):
             raise UserError(f"ecg tower: depth {depth} is not one of {', '.join(map(str, BLOCKS))}")
         if kernel % 2 == 0 or stem_kernel % 2 == 0:
             raise UserError(f"ecg tower: kernel {kernel} and stem_kernel {stem_kernel} must both be odd")
-        for name, probability in (("dropout", dropout), ("drop_path", drop_path)):
-            if not 0 <= probability < 1:
-                raise UserError(f"ecg tower: {name} {probability} must be at least 0 and below 1")
+        check_probabilities(dropout=dropout, drop_path=drop_path)
         ratio = SE_RATIO if se is True else int(se)
         if ratio < 0:
             raise UserError(f"ecg tower: se {se} must be true, false or a ratio above 0")
