@@ -63,6 +63,17 @@ def fit(folder: Path, *arguments: str, experiment: str = "debug", small: Sequenc
     return run
 
 
+def averaged(folder: Path) -> str:
+    """Write, and return the option of, the debug experiment with averaged weights, ahead of the evaluation in the list of callbacks."""
+    content = yaml.safe_load((EXPERIMENTS / "debug.yaml").read_text())
+    callbacks = content["trainer"]["callbacks"]
+    callbacks.insert(0, {"class_path": "ecgclip.callbacks.AveragedWeights", "init_args": {"decay": 0.9}})
+    callbacks[-1]["init_args"] |= {"monitor": None, "mode": "min", "save_on_train_epoch_end": True}
+    path = folder / "averaging.yaml"
+    path.write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
+    return f"--config={path}"
+
+
 def metrics(run: Path) -> dict[str, float]:
     """Return the figures of a run."""
     return json.loads((run / "metrics.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ecgclip.cli import main
-from tests.running import EXPERIMENTS, SMALL, fit, metrics
+from tests.running import EXPERIMENTS, SMALL, averaged, fit, metrics
 
 ROOT = Path(__file__).parents[1]
 EXACT = ["--trainer.max_epochs=3", "--trainer.precision=32-true"]
@@ -21,10 +21,12 @@ def figures(run: Path) -> dict[str, float]:
     return {name: value for name, value in metrics(run).items() if not name.startswith("time/")}
 
 
-def test_killed_and_resumed_is_the_same_as_unbroken(tmp_path):
-    unbroken = fit(tmp_path / "unbroken", *EXACT)
+@pytest.mark.parametrize("average", [False, True])
+def test_killed_and_resumed_is_the_same_as_unbroken(tmp_path, average):
+    callbacks = [averaged(tmp_path)] if average else []
+    unbroken = fit(tmp_path / "unbroken", *callbacks, *EXACT)
     kill = ["--trainer.callbacks+=tests.killer.Kill", "--trainer.callbacks.epoch=1", "--trainer.callbacks.batch=1"]
-    command = ["fit", f"--config={EXPERIMENTS / 'debug.yaml'}", *SMALL, f"--runs={tmp_path / 'killed'}", *EXACT, *kill]
+    command = ["fit", f"--config={EXPERIMENTS / 'debug.yaml'}", *SMALL, *callbacks, f"--runs={tmp_path / 'killed'}", *EXACT, *kill]
     done = subprocess.run([sys.executable, "-m", "ecgclip", *command], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
     assert done.returncode == -signal.SIGKILL
     (killed,) = (tmp_path / "killed" / "debug").iterdir()
@@ -36,8 +38,9 @@ def test_killed_and_resumed_is_the_same_as_unbroken(tmp_path):
     main(["fit", f"--ckpt_path={killed / 'checkpoints' / 'last.ckpt'}"])
     assert list((tmp_path / "killed" / "debug").iterdir()) == [killed]
     assert figures(killed) == pytest.approx(figures(unbroken), nan_ok=True, rel=0, abs=0)
-    first, second = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (unbroken, killed))
-    assert all(first[name].equal(second[name]) for name in first)
+    first, second = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (unbroken, killed))
+    for state in ("state_dict", *(["current_model_state"] if average else [])):
+        assert all(first[state][name].equal(second[state][name]) for name in first[state])
     assert len(list(killed.glob("metrics*.csv"))) == 2  # The curve before the cut is kept.
 
 
