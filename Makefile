@@ -20,7 +20,7 @@ NEWEST = $(shell ls -dt runs/$(EXP)/*/ 2>/dev/null | head -n 1)
 FROM = $(patsubst %/,%,$(or $(RUN),$(NEWEST)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train resume validate test eval bench bench-ptbxl lint clean
+.PHONY: help setup train resume validate test eval bench bench-ptbxl bench-towers lint clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,12 +56,15 @@ eval: $(READY) ## Evaluate the best checkpoint of a RUN on the test split
 test: $(READY) ## Run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
-bench: $(READY) ## Measure loading and training speed
+bench: $(READY) ## Measure training speed, against a straightforward implementation
 	@$(BIN)/python -m ecgclip bench $(ARGS)
 
 bench-ptbxl: $(READY) ## Train RECIPES by SEEDS on PTB-XL in DATA_DIR, and write docs/benchmarks.md
 	@$(BIN)/python -m ecgclip benchmark --data_root=$(DATA_DIR) --recipes $(RECIPES) --seeds $(SEEDS) --jobs $(JOBS) \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+bench-towers: $(READY) ## Measure size and speed of every ECG tower
+	@$(BIN)/python -m ecgclip bench-towers $(ARGS)
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

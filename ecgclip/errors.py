@@ -1,4 +1,7 @@
-"""The one exception for what a user can mend."""
+"""What a user can mend: the one exception for it, and a parser that raises it."""
+
+import argparse
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -7,3 +10,14 @@ class UserError(Exception):
     Its text is one line for the person at the terminal: what was found, where, and what to do next. The command line prints that
     line without a traceback and exits with 2. It never holds patient data other than a file's name.
     """
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser of a command's options whose mistakes are a :class:`UserError`; no option is abbreviated."""
+
+    def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(prog=f"ecgclip {command}", description=description, epilog=epilog, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a :class:`UserError`."""
+        raise UserError(f"{message}: `{self.prog} --help` lists the options")

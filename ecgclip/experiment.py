@@ -1,4 +1,4 @@
-"""Experiments from YAML: what ``fit``, ``validate``, ``test``, ``predict`` and ``bench`` do."""
+"""Experiments from YAML: what ``fit``, ``validate``, ``test`` and ``predict`` do."""
 
 import csv
 import logging
@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -32,7 +31,6 @@ from ecgclip.run import CONFIG, METRICS, closing_table, open_run, read_metrics
 from ecgclip.towers.text_table import FROZEN, text_input
 
 ARTEFACT = "artefact"
-BENCH_STEPS = 40
 UNHELPFUL = (
     "The '.*_dataloader' does not have many workers",  # None are wanted: the memory map is read at memory speed.
     "Checkpoint directory .* exists",
@@ -256,17 +254,6 @@ class ExperimentCLI(LightningCLI):
         sys.stdout.flush()
 
 
-class BenchCLI(ExperimentCLI):
-    """A few steps of a training, whose speed is all that is wanted."""
-
-    def after_fit(self) -> None:
-        """Print the speed."""
-        figures = read_metrics(self.run_folder)
-        speed, waiting = figures["time/records_per_second"], figures["time/loading_share"] or 0
-        print(f"Training with real loading: {speed:.0f} records/s")
-        print(f"Share of a step spent on data (reading, moving, crop and augmentation): {100 * waiting:.1f} %")
-
-
 class TextsCLI(ExperimentCLI):
     """The options of a training, of which only the text tower is built, and looked at."""
 
@@ -289,7 +276,7 @@ class TextsCLI(ExperimentCLI):
         """The report is all there is."""
 
 
-def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] = ExperimentCLI) -> None:
+def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] = ExperimentCLI) -> ExperimentCLI:
     """Run one command of the static table.
 
     Args:
@@ -297,12 +284,15 @@ def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] 
         arguments: What follows it on the command line.
         cli: What runs it.
 
+    Returns:
+        What has run it, with its trainer, model and data.
+
     Raises:
         UserError: For anything that the user can mend.
     """
     _quieten()
     try:
-        cli(
+        return cli(
             ECGCLIP,
             ECGDataModule,
             subclass_mode_data=True,
@@ -318,14 +308,6 @@ def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] 
     finally:
         if "wandb" in sys.modules:  # Else the next run of this Python would go on with this one.
             sys.modules["wandb"].finish()
-
-
-def bench(arguments: list[str]) -> None:
-    """Train an experiment for a few steps, and print how fast that was. Nothing of it is kept."""
-    with tempfile.TemporaryDirectory() as folder:
-        limits = [f"--trainer.max_steps={BENCH_STEPS}", "--trainer.max_epochs=-1", "--trainer.limit_val_batches=0"]
-        quiet = ["--trainer.enable_checkpointing=false", "--trainer.callbacks=null", "--trainer.enable_model_summary=false"]
-        run_experiment("fit", [*arguments, *limits, *quiet, "--wandb=disabled", f"--runs={folder}"], BenchCLI)
 
 
 def _first_process() -> bool:

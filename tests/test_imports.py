@@ -16,14 +16,16 @@ FLOORS = (  # From the ground up. A floor may use only what stands below it.
     {"labels", "losses", "signals", "towers"},
     {"evaluation", "model", "simulation", "store"},
     {"prepare"},  # Below the data modules: the first run on an archive makes its store.
-    {"artefact", "callbacks", "data_modules", "report"},
-    {"benchmark", "cli", "experiment"},
+    {"artefact", "baseline_speed", "callbacks", "data_modules", "report"},
+    {"benchmark", "cli", "experiment", "speed"},
     {"__main__"},
 )
 BESIDE = {  # On one floor, and why.
     ("signals", "labels"),  # PTB-XL's statements are labels.
     ("cli", "experiment"),  # One part in two files: what answers at once, and what costs seconds to import.
     ("cli", "benchmark"),
+    ("cli", "speed"),
+    ("speed", "experiment"),
 }
 UNPLACED = -1
 HEAVY = ("torch", "transformers", "matplotlib", "neurokit2", "lightning")

@@ -11,14 +11,14 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 import numpy as np
 import torch
 
 from ecgclip.benchmark.children import run_all, without_paths
 from ecgclip.benchmark.slots import EXPERIMENTS, Budget, Data, Slot, check_protocols, find_data, plan, recipe_file
-from ecgclip.errors import UserError
+from ecgclip.errors import CommandParser, UserError
 from ecgclip.evaluation import PROTOCOL
 from ecgclip.evaluation.paired import paired_differences
 from ecgclip.labels import POSITIVE
@@ -50,11 +50,6 @@ def benchmark(arguments: Sequence[str]) -> None:
     print(f"\n{section}\n\nThe table is in {options.out}", flush=True)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog.removeprefix('ecgclip ')}: {message}: `{self.prog} --help` lists the options")
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line. What follows ``--`` goes to every run.
 
@@ -79,12 +74,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="ecgclip benchmark",
-        description="Train recipes on PTB-XL within one budget, evaluate them by the protocol, and write one table. A benchmark that was "
-        "interrupted goes on with what is missing when it is called again.",
-        epilog="What follows -- is passed on to every run: -- --data.withhold=ptbxl14",
-        allow_abbrev=False,
+    parser = CommandParser(
+        "benchmark",
+        "Train recipes on PTB-XL within one budget, evaluate them by the protocol, and write one table. A benchmark that was interrupted "
+        "goes on with what is missing when it is called again.",
+        "What follows -- is passed on to every run: -- --data.withhold=ptbxl14",
     )
     parser.add_argument("--data_root", type=Path, required=True, metavar="DIR", help="PTB-XL as PhysioNet gives it")
     parser.add_argument("--recipes", nargs="+", required=True, metavar="RECIPE", help="experiments/RECIPE.yaml, or the path of a YAML")
@@ -142,7 +136,7 @@ def table(options: argparse.Namespace, data: Data, slots: Sequence[Slot]) -> str
 
 
 def _facts(options: argparse.Namespace, data: Data, figures: Figures) -> str:
-    absent = "" if data.split == "test" else "; fold 10 is not there, and fold 9 has also chosen the epoch: read it as a landmark"
+    absent = "" if data.split == "test" else "; fold 10 is not there, and a recipe that keeps its best epoch has chosen it on fold 9"
     budget = f"{options.epochs} epoch{'s' if options.epochs > 1 else ''}" if options.epochs else "each recipe's own epochs"
     budget += f", at most {options.minutes:g} minutes of training" if options.minutes else ""
     return (
