@@ -131,6 +131,7 @@ class ExperimentCLI(LightningCLI):
             help="A checkpoint or artefact to take the weights from, and nothing else.",
         )
         parser.link_arguments("data.catalogue", "model.catalogue", apply_on="instantiate")
+        parser.link_arguments("data.withheld", "model.withheld", apply_on="instantiate", compute_fn=sorted)
         parser.link_arguments("data.sampling_rate", "model.sampling_rate", apply_on="instantiate")
         parser.link_arguments("data.crop_seconds", "model.crop_seconds", apply_on="instantiate")
         parser.link_arguments(("model.text_tower", "model.text_tower_args"), "data.init_args.tokenizer", compute_fn=text_input)

