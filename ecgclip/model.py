@@ -218,6 +218,19 @@ class ECGCLIP(LightningModule):
         """Return the class vectors of the catalogue, ``(labels, embed_dim)``: the normalised mean over each label's prompts."""
         return class_vectors(self.encode_text(self.prompt_texts()), self.prompt_label, len(self.catalogue))  # type: ignore[arg-type]
 
+    def logits(self, cosines: Tensor, prior: Tensor) -> Tensor:
+        """Return what the loss makes of cosines in training: ``scale * cos + tau * log prior``, tau its logit adjustment.
+
+        Args:
+            cosines: ``(N, labels)`` float.
+            prior: ``(labels,)`` float, share of the training records with each label, above 0.
+
+        Returns:
+            ``(N, labels)``; a loss without a scale or logit adjustment has 1 and 0.
+        """
+        scale, adjustment = getattr(self.loss, "scale", 1.0), getattr(self.loss, "logit_adjustment", 0.0)
+        return (scale * cosines + adjustment * prior.to(cosines).log()).detach()
+
     def on_fit_start(self) -> None:
         if self.hparams["compile"]:  # In place: the names of its weights stay as they are.
             self.ecg_encoder.tower.compile()

@@ -52,6 +52,13 @@ def test_windows_shorter_than_the_crops_are_refused() -> None:
         model(window_seconds=2.0)
 
 
+def test_logits_are_those_of_the_training() -> None:
+    cosines, prior = torch.tensor([[0.5, -0.25]]), torch.tensor([0.5, 0.01])
+    plain, adjusted = model(), model(loss_args={"temperature": 0.1, "logit_adjustment": 2.0})
+    torch.testing.assert_close(plain.logits(cosines, prior), cosines / 0.07)
+    torch.testing.assert_close(adjusted.logits(cosines, prior), 10 * cosines + 2 * prior.log())
+
+
 @torch.no_grad()
 def test_compiling_changes_no_name_and_no_number() -> None:
     one, plain, x = model(compile=True), model(), ecg(5)

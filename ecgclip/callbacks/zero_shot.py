@@ -105,7 +105,8 @@ class ZeroShotEvaluation(Callback):
             model.log_dict(figures)
             model.log("val/auroc", figures["val/zero_shot/all/auroc_macro"], prog_bar=True, logger=False)
             return
-        figures |= self._close(trainer, data, split, records, scores, labels, sets, classes)
+        prior = torch.from_numpy(data.train_counts).to(scores.device).clamp(min=0.5) / max(1, len(data.rows["train"]))
+        figures |= self._close(trainer, data, split, records, scores, labels, sets, classes, model.logits(scores, prior))
         model.log_dict(figures)
         if trainer.is_global_zero:
             add_metrics(Path(trainer.default_root_dir), figures)
@@ -120,6 +121,7 @@ class ZeroShotEvaluation(Callback):
         labels: Tensor,
         sets: dict[str, Tensor],
         classes: Tensor,
+        logits: Tensor,
     ) -> dict[str, float]:
         """Add what only the last evaluation needs: baselines, intervals, thresholds, tables and pictures."""
         patients = data.store.manifest["patient"].to_numpy()[records.cpu()]
@@ -136,7 +138,7 @@ class ZeroShotEvaluation(Callback):
         for name, against in baselines.items():
             figures |= {f"{split}/{name}/{key}": value for key, value in zero_shot_report(against, labels, sets).items()}
         intervals = zero_shot_intervals(scores, labels, patients, sets, replicates=self.replicates)
-        classes_of_ptbxl = class_report(scores, labels, patients, data.labels.ids, replicates=self.replicates)
+        classes_of_ptbxl = class_report(logits, labels, patients, data.labels.ids, replicates=self.replicates)
         figures |= {f"{split}/zero_shot/{name}": value for name, value in (intervals.report | classes_of_ptbxl).items()}
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)

@@ -2,8 +2,9 @@
 
 PTB-XL marks each statement as diagnostic (44), form (19, four of them diagnostic too) or rhythm (12), and puts the diagnostic ones into 5
 superclasses and 23 subclasses (Wagner et al. 2020, doi:10.1038/s41597-020-0495-6). Diagnostic, form and rhythm are sets of labels like any
-other. A class is scored by its statements: the score of a record is the highest among them, and a record is positive with any of them
-(Strodthoff et al. 2020, doi:10.1109/JBHI.2020.3022989, take the labels of a class in the same way).
+other. A class is scored by its statements: a record is positive with any of them (Strodthoff et al. 2020, doi:10.1109/JBHI.2020.3022989,
+take the labels of a class in the same way), and its score is the logarithm of the sum of what they weigh, so that a common
+statement counts for more than a rare one that looks a little like the record.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,32 +55,32 @@ def statement_classes(ids: Sequence[str]) -> dict[str, dict[str, Tensor]]:
     return groupings
 
 
-def class_scores(scores: Tensor, labels: Tensor, classes: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Turn scores and states of labels into those of classes of labels.
+def class_scores(logits: Tensor, labels: Tensor, classes: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Turn logits and states of labels into scores and states of classes of labels.
 
     Args:
-        scores: ``(N, L)`` float.
+        logits: ``(N, L)`` float, logarithms of what each label weighs for a record, up to a constant of the record.
         labels: ``(N, L)`` int8 states.
         classes: ``C`` names to ``(L,)`` bool, the labels of each class.
 
     Returns:
-        ``(N, C)`` float, the highest score among a class's labels; and ``(N, C)`` int8: positive with a positive label, else unknown
-        with an unknown one, else negative.
+        ``(N, C)`` float, the logarithm of the sum of what a class's labels weigh; and ``(N, C)`` int8: positive with a positive
+        label, else unknown with an unknown one, else negative.
     """
-    best, states = [], []
+    scores, states = [], []
     for members in classes.values():
         of_class = labels[:, members.to(labels.device)]
-        best.append(scores[:, members.to(scores.device)].amax(1))
+        scores.append(logits[:, members.to(logits.device)].logsumexp(1))
         state = torch.where((of_class == UNKNOWN).any(1), UNKNOWN, NEGATIVE)
         states.append(torch.where((of_class == POSITIVE).any(1), POSITIVE, state).to(torch.int8))
-    return torch.stack(best, dim=1), torch.stack(states, dim=1)
+    return torch.stack(scores, dim=1), torch.stack(states, dim=1)
 
 
-def class_report(scores: Tensor, labels: Tensor, patients: Patients, ids: Sequence[str], replicates: int = 1000) -> dict[str, float]:
+def class_report(logits: Tensor, labels: Tensor, patients: Patients, ids: Sequence[str], replicates: int = 1000) -> dict[str, float]:
     """Report AUROC and AUPRC over PTB-XL's superclasses and subclasses, with patient-level bootstrap intervals of the AUROC.
 
     Args:
-        scores: ``(N, L)`` float.
+        logits: ``(N, L)`` float, see :func:`class_scores`.
         labels: ``(N, L)`` int8 states.
         patients: ``(N,)`` patient key of each record.
         ids: Label ids, in the order of the columns.
@@ -91,13 +92,13 @@ def class_report(scores: Tensor, labels: Tensor, patients: Patients, ids: Sequen
         positive.
 
     Raises:
-        UserError: If a score is NaN or infinite.
+        UserError: If a logit is NaN or infinite.
     """
     report: dict[str, float] = {}
     for name, classes in statement_classes(ids).items():
-        best, states = class_scores(finite_scores(scores), labels, classes)
+        scores, states = class_scores(finite_scores(logits), labels, classes)
         sets = {name: (states == POSITIVE).any(0)}
         if bool(sets[name].any()):
-            report |= zero_shot_report(best, states, sets, ks=())
-            report |= zero_shot_intervals(best, states, patients, sets, ks=(), replicates=replicates).report
+            report |= zero_shot_report(scores, states, sets, ks=())
+            report |= zero_shot_intervals(scores, states, patients, sets, ks=(), replicates=replicates).report
     return report

@@ -32,9 +32,9 @@ LEGEND = (
     "AUROC, macro over the 71 statements of PTB-XL that have a positive record, with its interval: with one seed the 95 % patient-level "
     "bootstrap, with several the lowest and the highest seed; every other figure is the mean over the seeds. *n10*: macro AUROC over the "
     "labels with ten or more positives. *top-5*: macro, with the labels of the catalogue or the 71 statements competing. The groups are "
-    "PTB-XL's own, macro AUROC; the score of a superclass or subclass is the highest among its statements, and a record is positive with "
-    "any of them. Minutes are of training, with the validations between the epochs; peak memory is that of the process in training, or "
-    "of the GPU where there is one."
+    "PTB-XL's own, macro AUROC; a record is positive for a superclass or subclass with any of its statements, and its score is the "
+    "logarithm of the sum of exp(scale * cosine + tau * log prior) over them, the logits of the training. Minutes are of training, with "
+    "the validations between the epochs; peak memory is that of the process in training, or of the GPU where there is one."
 )
 
 
