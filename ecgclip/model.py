@@ -101,6 +101,8 @@ class ECGCLIP(LightningModule):
             that maps :class:`ecgclip.losses.Pairs` to a scalar.
         loss_args: Arguments of the loss.
         embed_dim: Length of the common vectors.
+        members: ECG towers of that kind, each with its own start and its own loss against the common texts; an ECG's vector is the mean of
+            theirs (a deep ensemble, arXiv 1612.01474, in one model). Training and reading cost so many times as much.
         unimodal: Weight of a second term, :func:`ecgclip.losses.nt_xent` between two augmented views of each ECG. It has a head of
             its own on the tower's features, two layers as in SimCLR: telling ECGs apart one by one would, on the common vectors, push apart
             those that share their texts. It doubles the work of the ECG tower. 0 for none.
@@ -134,6 +136,7 @@ class ECGCLIP(LightningModule):
         loss: str = "multi_positive",
         loss_args: dict[str, Any] | None = None,
         embed_dim: int = 256,
+        members: int = 1,
         unimodal: float = 0.0,
         micro_batch: int | None = None,
         compile: bool = False,
@@ -151,12 +154,15 @@ class ECGCLIP(LightningModule):
         super().__init__()
         if unimodal < 0:
             raise UserError(f"model.unimodal {unimodal} must be at least 0: it is the weight of a term of the loss")
+        if members < 1:
+            raise UserError(f"model.members {members} must be at least 1: it is the number of ECG towers")
         if micro_batch is not None and micro_batch < 1:
             raise UserError(f"model.micro_batch {micro_batch} must be at least 1, or null for the whole batch at once")
         self.catalogue = Catalogue.load(catalogue) if isinstance(catalogue, str) else Catalogue.from_entries(catalogue, where="the model")
         catalogue = self.catalogue.entries()  # A checkpoint brings its labels along, and no path of the machine that made it.
         self.save_hyperparameters(logger=False)
         self.ecg_encoder = self.new_ecg_encoder()
+        self.further_encoders = nn.ModuleList(self.new_ecg_encoder() for _ in range(members - 1))
         self.text_tower = build("text tower", text_tower, TEXT_TOWERS, text_tower_args)
         # A frozen tower that knows its sizes comes out of a checkpoint or artefact, and its prompts with it.
         ready = isinstance(self.text_tower, FrozenTextTower) and self.text_tower.sizes is not None
@@ -182,12 +188,17 @@ class ECGCLIP(LightningModule):
         return ECGEncoder(tower, self.hparams["embed_dim"], window_seconds=self.window_seconds, **settings)
 
     @property
+    def encoders(self) -> list[ECGEncoder]:
+        """The ECG encoders of all members."""
+        return [self.ecg_encoder, *self.further_encoders]
+
+    @property
     def window_seconds(self) -> float:
         """Length of the windows in which an ECG is read."""
         return float(self.hparams["window_seconds"] or self.hparams["crop_seconds"])
 
     def encode_ecg(self, ecg: Tensor, lead_mask: Tensor | None = None, sampling_rate: float | None = None) -> Tensor:
-        """Encode ECGs of any length: the mean over their windows.
+        """Encode ECGs of any length: the mean over their windows, and over the members.
 
         Args:
             ecg: ``(B, 12, T)`` float32, mV.
@@ -198,7 +209,8 @@ class ECGCLIP(LightningModule):
             ``(B, embed_dim)`` of length 1.
 
         """
-        return self.ecg_encoder.read(ecg, lead_mask, sampling_rate)
+        vectors = [encoder.read(ecg, lead_mask, sampling_rate) for encoder in self.encoders]
+        return vectors[0] if len(vectors) == 1 else F.normalize(torch.stack(vectors).mean(0), dim=1)
 
     def encode_text(self, texts: dict[str, Tensor]) -> Tensor:
         """Encode texts, as the text tower reads them with ``U`` rows, to ``(U, embed_dim)`` of length 1."""
@@ -233,7 +245,8 @@ class ECGCLIP(LightningModule):
 
     def on_fit_start(self) -> None:
         if self.hparams["compile"]:  # In place: the names of its weights stay as they are.
-            self.ecg_encoder.tower.compile()
+            for encoder in self.encoders:
+                encoder.tower.compile()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout, like every other draw, depends on the seed and the step alone: a resumed run replays it, and all processes
@@ -241,37 +254,43 @@ class ECGCLIP(LightningModule):
         torch.manual_seed(int(os.environ.get("PL_GLOBAL_SEED", 0)) * 1_000_003 + self.global_step)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        views = self._views(batch)
-        pairs = Pairs(
-            ecg=self.ecg_encoder.project(views[0]),
-            text=self.encode_text(batch["texts"]),
-            text_ids=batch["text_ids"],
-            positives=batch["positives"],
-            known=batch["known"],
-            labels=batch.get("record_labels"),
-            text_labels=batch.get("text_labels"),
-            prior=batch.get("prior"),
-        )
-        loss: Tensor = self.loss(pairs)
-        if self.hparams["unimodal"]:
-            unimodal = nt_xent(*(self.unimodal_head(view) for view in views))
-            self.log("train/unimodal_loss", unimodal, batch_size=len(pairs.ecg))
-            loss = loss + self.hparams["unimodal"] * unimodal
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(pairs.ecg))
+        text, size = self.encode_text(batch["texts"]), len(batch["ecg"])
+        losses, unimodal = [], []
+        for encoder in self.encoders:
+            views = self._views(encoder, batch)
+            pairs = Pairs(
+                ecg=encoder.project(views[0]),
+                text=text,
+                text_ids=batch["text_ids"],
+                positives=batch["positives"],
+                known=batch["known"],
+                labels=batch.get("record_labels"),
+                text_labels=batch.get("text_labels"),
+                prior=batch.get("prior"),
+            )
+            losses.append(self.loss(pairs))
+            if self.hparams["unimodal"]:
+                unimodal.append(nt_xent(*(self.unimodal_head(view) for view in views)))
+        loss = torch.stack(losses).mean()
+        if unimodal:
+            term = torch.stack(unimodal).mean()
+            self.log("train/unimodal_loss", term, batch_size=size)
+            loss = loss + self.hparams["unimodal"] * term
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
         scale = getattr(self.loss, "scale", None)
         if isinstance(scale, Tensor):
-            self.log("train/logit_scale", scale, batch_size=len(pairs.ecg))
+            self.log("train/logit_scale", scale, batch_size=size)
         return loss
 
-    def _views(self, batch: dict[str, Any]) -> tuple[Tensor, ...]:
-        """Return the tower's features of each view of the batch's ECGs, ``(B, features)``: of one, or of two for the unimodal term."""
+    def _views(self, encoder: ECGEncoder, batch: dict[str, Any]) -> tuple[Tensor, ...]:
+        """Return a tower's features of each view of the batch's ECGs, ``(B, features)``: of one, or of two for the unimodal term."""
         if not self.hparams["unimodal"]:
-            return (self.ecg_encoder.features(batch["ecg"], batch["lead_mask"]),)
+            return (encoder.features(batch["ecg"], batch["lead_mask"]),)
         if "second_ecg" not in batch:
             raise UserError("model.unimodal needs a second view of each ECG: set second_view of the data module")
         # One pass for both, so that batch norm sees them alike.
         ecg, lead_mask = (torch.cat((batch[name], batch[f"second_{name}"])) for name in ("ecg", "lead_mask"))
-        return self.ecg_encoder.features(ecg, lead_mask).chunk(2)
+        return encoder.features(ecg, lead_mask).chunk(2)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Return the vectors of a batch of whole records, ``(B, embed_dim)``."""

@@ -78,6 +78,30 @@ def test_the_unimodal_term_is_added_with_its_weight_and_reaches_the_tower_throug
     assert moved and all(name.startswith("ecg_encoder.tower.") for name in moved)
 
 
+def test_members_learn_each_by_its_own_loss_and_read_together() -> None:
+    batch = training_batch()
+    both = model(members=2)
+    assert not both.encoders[0].projection.weight.equal(both.encoders[1].projection.weight)
+    found = gradients(both, batch)
+    alone = []
+    for encoder in both.encoders:
+        one = model()
+        one.load_state_dict(
+            {name: value for name, value in both.state_dict().items() if not name.startswith(("ecg_enc", "further"))}, strict=False
+        )
+        one.ecg_encoder.load_state_dict(encoder.state_dict())
+        alone.append(gradients(one, batch))
+    for name, value in alone[0].items():
+        if not name.startswith("ecg_encoder."):  # What they share has the mean of both.
+            torch.testing.assert_close(found[name], (value + alone[1][name]) / 2, rtol=1e-4, atol=1e-6)
+    for prefix, own in (("ecg_encoder", alone[0]), ("further_encoders.0", alone[1])):
+        for name in ("tower.layers.0.weight", "projection.weight"):
+            torch.testing.assert_close(found[f"{prefix}.{name}"], own[f"ecg_encoder.{name}"] / 2, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        first, second = (encoder.read(batch["ecg"]) for encoder in both.eval().encoders)
+        torch.testing.assert_close(both.encode_ecg(batch["ecg"]), torch.nn.functional.normalize(first + second, dim=1))
+
+
 def test_without_a_second_view_it_says_what_to_set() -> None:
     batch = training_batch()
     del batch["second_ecg"]
@@ -92,7 +116,9 @@ def test_batch_norm_is_counted_once_a_part() -> None:
     assert counts == {3}
 
 
-@pytest.mark.parametrize(("options", "found"), [({"unimodal": -1.0}, "unimodal -1.0"), ({"micro_batch": 0}, "micro_batch 0")])
+@pytest.mark.parametrize(
+    ("options", "found"), [({"unimodal": -1.0}, "unimodal -1.0"), ({"members": 0}, "members 0"), ({"micro_batch": 0}, "micro_batch 0")]
+)
 def test_what_is_refused(options: dict[str, Any], found: str) -> None:
     with pytest.raises(UserError, match=found):
         model(**options)

@@ -47,7 +47,7 @@ class Timing(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            size = {"model/parameters": parameters(pl_module), "model/ecg_parameters": parameters(pl_module.ecg_encoder)}  # type: ignore[arg-type]
+            size = {"model/parameters": parameters(pl_module), "model/ecg_parameters": sum(map(parameters, pl_module.encoders))}  # type: ignore[arg-type]
             memory = {"time/peak_memory_mb": peak_memory(pl_module.device) / 1e6}
             add_metrics(Path(trainer.default_root_dir), self.figures() | size | memory)
 
