@@ -311,7 +311,9 @@ class ECGCLIP(LightningModule):
             own = rate if text is None or not of_text else text
             groups.append({"params": [p for p in parameters if p.ndim > 1], "lr": own, "weight_decay": decay})
             groups.append({"params": [p for p in parameters if p.ndim <= 1], "lr": own, "weight_decay": 0.0})
-        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=rate)
+        # Fused takes a quarter of the time; it could unscale fp16 gradients by itself, which Lightning's clipping does not allow.
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=rate, fused=True)
+        optimizer._step_supports_amp_scaling = False
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule(int(self.trainer.estimated_stepping_batches)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

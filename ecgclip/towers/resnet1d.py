@@ -76,6 +76,8 @@ class ResNet1d(nn.Module):
     2504.09302; MERL, arXiv 2403.06659). ``resnet50`` is for a large archive and a GPU.
 
     Learned numbers: ``resnet18`` 8,737,408; ``resnet34`` 16,600,960; ``resnet50`` 20,995,200.
+    Records/s on two CPU cores, in training steps of 64 crops of 2.5 s at 100 Hz by itself (``make bench-towers``):
+    448, 216 and 154.
 
     Args:
         depth: 18 or 34 (basic blocks) or 50 (bottleneck blocks), the numbers of the 2-D originals.

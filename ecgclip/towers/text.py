@@ -119,6 +119,8 @@ def _small_bert(hidden_size: int, layers: int, heads: int, dropout: float) -> nn
         max_position_embeddings=MAX_TOKENS,
     )
     encoder = BertModel(config, add_pooling_layer=False)
+    # For texts of a dozen tokens the plain form trains twice as fast on a CPU as the one that saves memory.
+    encoder.set_attn_implementation("eager")
     # BERT's own 0.02 is the size of the position vectors too: all names would begin with a cosine of 0.9 to each other.
     nn.init.normal_(encoder.embeddings.word_embeddings.weight, std=WORD_STD)
     return encoder
