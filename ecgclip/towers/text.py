@@ -71,6 +71,8 @@ class TextTower(nn.Module):
             self.encoder.pooler = None  # Its output is not used here, and DDP refuses parameters without a gradient.
         # As stored it may be half precision, and it comes in evaluation mode, in which its dropout would stay off in training.
         self.encoder.float().train()
+        # For texts of a dozen tokens the plain form of attention trains twice as fast on a CPU as the one that saves memory.
+        self.encoder.set_attn_implementation("eager")
         self.features = int(self.encoder.config.hidden_size)
         self._settings = self.encoder.config.to_diff_dict() | {"model_type": self.encoder.config.model_type}
         self.pooling = pooling or ("last_token" if is_decoder(self.encoder.config) else "words")
@@ -119,8 +121,6 @@ def _small_bert(hidden_size: int, layers: int, heads: int, dropout: float) -> nn
         max_position_embeddings=MAX_TOKENS,
     )
     encoder = BertModel(config, add_pooling_layer=False)
-    # For texts of a dozen tokens the plain form trains twice as fast on a CPU as the one that saves memory.
-    encoder.set_attn_implementation("eager")
     # BERT's own 0.02 is the size of the position vectors too: all names would begin with a cosine of 0.9 to each other.
     nn.init.normal_(encoder.embeddings.word_embeddings.weight, std=WORD_STD)
     return encoder
