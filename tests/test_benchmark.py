@@ -14,6 +14,7 @@ import yaml
 
 from ecgclip.benchmark.slots import stack
 from ecgclip.cli import main
+from ecgclip.evaluation import PROTOCOL
 from tests.ptbxl_folder import make_ptbxl
 from tests.running import EXPERIMENTS, metrics
 
@@ -110,7 +111,7 @@ def test_a_run_is_recorded_and_keeps_its_scores_without_naming_anybody(done):
     folder, _, _ = done
     (run,) = runs(folder, "plain")
     record = json.loads((run / "benchmark.json").read_text())
-    assert (record["recipe"], record["seed"], record["epochs"], record["split"], record["protocol"]) == ("plain", 0, 2, "val", 1)
+    assert (record["recipe"], record["seed"], record["epochs"], record["split"], record["protocol"]) == ("plain", 0, 2, "val", PROTOCOL)
     assert record["finished"] and record["parameters"] > 1e5 and 100 < record["peak_memory_mb"] < 10_000 and record["minutes"] > 0
     with np.load(run / "scores_val.npz") as saved:
         assert saved["scores"].shape == saved["labels"].shape == (len(saved["records"]), 98)
@@ -149,7 +150,7 @@ def test_another_protocol_does_not_go_into_the_table(done, capsys):
         line = refused(capsys, *call)
     finally:
         path.write_text(kept)
-    assert "protocol version 0" in line and "this is version 1" in line
+    assert "protocol version 0" in line and f"this is version {PROTOCOL}" in line
     assert (folder / "table.md").read_text() == table
 
 
