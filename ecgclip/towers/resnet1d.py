@@ -4,14 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ecgclip.errors import UserError
+from ecgclip.towers.convolution import convolution
 from ecgclip.towers.pooling import Pooling
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-
-
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution along time over ``(B, inputs, 1, T)`` that keeps the length (over its stride), without a bias."""
-    return nn.Conv2d(inputs, outputs, (1, kernel), stride=(1, stride), padding=(0, kernel // 2), bias=False)
 
 
 def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:

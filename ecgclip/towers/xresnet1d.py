@@ -5,9 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgclip.errors import UserError
+from ecgclip.towers.convolution import convolution
 from ecgclip.towers.drop_path import DropPath, check_probabilities
 from ecgclip.towers.pooling import Pooling
-from ecgclip.towers.resnet1d import BLOCKS, convolution, shortcut
+from ecgclip.towers.resnet1d import BLOCKS, shortcut
 
 SE_RATIO = 16  # Squeeze-excite's own (arXiv 1709.01507, section 6.1).
 
