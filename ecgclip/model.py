@@ -90,8 +90,8 @@ class ECGCLIP(LightningModule):
     Every argument is a plain value, so that a checkpoint loads with ``weights_only`` and runs no code.
 
     Args:
-        ecg_tower: ``resnet18``, ``resnet34`` or an import path of a module that maps ``(B, 12, T)`` mV and a ``(B, 12)`` lead mask
-            to ``(B, features)`` and has an attribute ``features``.
+        ecg_tower: A name in :data:`ecgclip.towers.ECG_TOWERS` (``resnet18``, ``xresnet18``, ``vit``, ``s4d`` and others) or an import path
+            of a module that maps ``(B, 12, T)`` mV and a ``(B, 12)`` lead mask to ``(B, features)`` and has an attribute ``features``.
         ecg_tower_args: Arguments of the ECG tower.
         text_tower: ``bert`` (any encoder or decoder, which trains), ``frozen`` (vectors of a language model that does not), or an import
             path of a module that maps ``input_ids`` and ``attention_mask`` to ``(U, features)``.

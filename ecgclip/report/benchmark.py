@@ -162,7 +162,7 @@ def machine() -> str:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpu = f"{torch.cuda.get_device_name(0)}, " if torch.cuda.is_available() else ""
-    return f"{gpu}{cores} CPU cores, torch {torch.__version__}"
+    return f"{gpu}{cores} CPU core{'' if cores == 1 else 's'}, torch {torch.__version__}"
 
 
 def _mean(figures: Sequence[Figures], name: str) -> float | None:
