@@ -73,7 +73,7 @@ class ResNet1d(nn.Module):
 
     Learned numbers: ``resnet18`` 8,737,408; ``resnet34`` 16,600,960; ``resnet50`` 20,995,200.
     Records/s on two CPU cores, in training steps of 64 crops of 2.5 s at 100 Hz by itself (``make bench-towers``):
-    448, 216 and 154.
+    467, 236 and 162.
 
     Args:
         depth: 18 or 34 (basic blocks) or 50 (bottleneck blocks), the numbers of the 2-D originals.

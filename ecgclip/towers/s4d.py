@@ -142,7 +142,7 @@ class S4D(nn.Module):
     and crops of 3 s were found to be enough (arXiv 2211.07579).
 
     Learned numbers: ``s4d`` 160,640.
-    Records/s on two CPU cores, in training steps of 64 crops of 2.5 s at 100 Hz by itself (``make bench-towers``): 280.
+    Records/s on two CPU cores, in training steps of 64 crops of 2.5 s at 100 Hz by itself (``make bench-towers``): 291.
 
     Args:
         width: Channels.

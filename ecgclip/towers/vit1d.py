@@ -79,7 +79,7 @@ class ViT1d(nn.Module):
     a transformer's freedom. Its time grows with the tokens, which a longer ``patch`` makes fewer.
 
     Learned numbers: ``vit`` 2,673,600.
-    Records/s on two CPU cores, in training steps of 64 crops of 2.5 s at 100 Hz by itself (``make bench-towers``): 99.
+    Records/s on two CPU cores, in training steps of 64 crops of 2.5 s at 100 Hz by itself (``make bench-towers``): 123.
 
     Args:
         patch: Samples of a patch; 25 are 0.25 s at 100 Hz. Another rate wants another patch.

@@ -100,7 +100,7 @@ class XResNet1d(nn.Module):
 
     Learned numbers: ``xresnet18`` 6,392,192; ``xresnet34`` 12,083,768; ``xresnet50`` 1,219,968; ``xresnet101`` 2,282,128.
     Records/s on two CPU cores, in training steps of 64 crops of 2.5 s at 100 Hz by itself (``make bench-towers``):
-    493, 235, 598 and 344.
+    552, 297, 607 and 351.
 
     Args:
         depth: 18, 34 (basic blocks), 50 or 101 (bottleneck blocks).
