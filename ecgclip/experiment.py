@@ -41,6 +41,7 @@ UNHELPFUL = (
 SEE_HELP = ": `ecgclip COMMAND --help` lists the options"
 # What jsonargparse says around the error itself.
 NO_UNION = "Does not validate against any of the Union subtypes"
+LINKED = re.compile(r"^Call to compute_fn of link .*? failed: ")  # With the arguments of the link, all of them.
 PARSER_TALK = (
     "Subtypes:",
     "Errors:",
@@ -77,6 +78,7 @@ def _one_line(message: str) -> str:
     """Shorten a nested parsing error to what is wrong, and name the classes that there are."""
     lines = [line.strip(" -").replace(NO_UNION, "").removesuffix(SEE_HELP) for line in message.splitlines()]
     said = " ".join(dict.fromkeys(line for line in lines if line and not line.startswith(PARSER_TALK)))
+    said = LINKED.sub("", said)
     wanted = re.search(r"class_path '([\w.]+)\.\w+'", said)
     module = sys.modules.get(wanted[1]) if wanted else None
     known = getattr(module, "__all__", [])

@@ -80,6 +80,12 @@ def test_unknown_names_are_answered_with_the_known_ones(capsys, tmp_path, option
     assert known in refused(capsys, "fit", DEBUG, *SMALL, f"--runs={tmp_path}", option)
 
 
+def test_what_a_frozen_tower_cannot_take_is_said_without_the_parser_around_it(capsys, tmp_path):
+    options = ("--model.text_tower=frozen", "--model.text_tower_args.pooling=words", f"--runs={tmp_path}")
+    line = refused(capsys, "fit", DEBUG, *SMALL, *options)
+    assert line.startswith("ecgclip: text tower: pooling 'words' is not one of cls, mean, last_token")
+
+
 def test_evaluation_without_a_checkpoint(capsys):
     assert "--ckpt_path" in refused(capsys, "validate", DEBUG)
 
