@@ -20,10 +20,10 @@ NEWEST = $(shell ls -dt runs/$(EXP)/*/ 2>/dev/null | head -n 1)
 FROM = $(patsubst %/,%,$(or $(RUN),$(NEWEST)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train resume validate test eval bench bench-ptbxl bench-towers lint clean
+.PHONY: help setup train resume validate test eval bench bench-ptbxl bench-sim2real bench-towers bench-sim gallery lint clean
 
 help: ## List what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 	@echo
 	@echo "  EXP=resnet_bert            an experiment: experiments/*.yaml"
 	@echo "  DATA=ptbxl DATA_DIR=DIR    real data, stacked on the experiment: experiments/data/*.yaml"
@@ -63,8 +63,17 @@ bench-ptbxl: $(READY) ## Train RECIPES by SEEDS on PTB-XL in DATA_DIR, and write
 	@$(BIN)/python -m ecgclip benchmark --data_root=$(DATA_DIR) --recipes $(RECIPES) --seeds $(SEEDS) --jobs $(JOBS) \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
+bench-sim2real: $(READY) ## Train on simulated ECGs alone and read PTB-XL in DATA_DIR with it
+	@$(BIN)/python -m ecgclip bench-sim2real --data_root=$(DATA_DIR) $(ARGS)
+
 bench-towers: $(READY) ## Measure size and speed of every ECG tower
 	@$(BIN)/python -m ecgclip bench-towers $(ARGS)
+
+gallery: $(READY) ## Draw a simulated ECG for every label, and a page to search them: gallery/index.html
+	@$(BIN)/python -m ecgclip gallery $(ARGS)
+
+bench-sim: $(READY) ## Measure the simulator: speed, validity of every label, realism against PTB-XL in DATA_DIR
+	@$(BIN)/python -m ecgclip bench-sim $(if $(DATA_DIR),--data_root=$(DATA_DIR)) $(ARGS)
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -101,6 +101,8 @@ class ECGDataModule(LightningDataModule, ABC):
         seed: Of the order, the crops, the noise and the synonyms.
         second_view: Give training batches another crop and augmentation of each ECG; the CLI sets it where the model has a
             unimodal term.
+        fraction: Share of the training patients that are there, in (0, 1]: drawn by ``seed``, the patients of a smaller share among
+            those of a larger one. Everything that is counted or drawn from the training records is of theirs.
 
     """
 
@@ -119,14 +121,17 @@ class ECGDataModule(LightningDataModule, ABC):
         tokenizer: str | dict[str, Any] = "ecgclip",
         seed: int = 0,
         second_view: bool = False,
+        fraction: float = 1.0,
     ) -> None:
         super().__init__()
+        if not 0 < fraction <= 1:
+            raise UserError(f"data.fraction {fraction} must be above 0 and at most 1: it is a share of the training patients")
         self.sampling_rate = sampling_rate
         self.catalogue, self.labels = catalogue, Catalogue.load(catalogue)
         self.caption, self.synonyms, self.tokenizer = caption, synonyms, tokenizer
         self.withheld = self._withheld(withhold)
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
-        self.crop_seconds, self.seed, self.second_view = crop_seconds, seed, second_view
+        self.crop_seconds, self.seed, self.second_view, self.fraction = crop_seconds, seed, second_view, fraction
         try:
             self.augmentation = Augmentation(crop_seconds=crop_seconds, **(augmentation or {}))
         except TypeError as error:
@@ -152,6 +157,8 @@ class ECGDataModule(LightningDataModule, ABC):
         for name, rows in self.rows.items():
             if len(rows) == 0:
                 announce(f"No {name} records are here: that split is left out")
+        if self.fraction < 1 and len(self.rows["train"]):
+            self.rows["train"] = self._share(self.rows["train"])
         annotated = (self.states != UNKNOWN).any(0)
         self.usable = annotated & ~np.isin(self.labels.ids, list(self.withheld))
         described = (self.states[:, self.usable] == POSITIVE).any(1)
@@ -262,6 +269,23 @@ class ECGDataModule(LightningDataModule, ABC):
                 batch["second_ecg"], batch["second_lead_mask"] = self.augmentation(*given, seed=self.seed, epoch=epoch, view=1)
         batch["ecg"], batch["sampling_rate"] = ecg, self.sampling_rate
         return batch
+
+    def _share(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows of a share of the patients.
+
+        The patients are numbered by their first record: their keys, and with them another order, depend on the salt of the store.
+        """
+        _, first, patient = np.unique(self.store.manifest["patient"].to_numpy()[rows], return_index=True, return_inverse=True)
+        number = first.argsort().argsort()[patient]
+        kept = int(self.fraction * len(first) + 0.5)
+        if kept == 0:
+            raise UserError(
+                f"data.fraction {self.fraction} leaves none of the {len(first)} training patients: give at least {1 / len(first):.2g}"
+            )
+        chosen = np.random.default_rng([self.seed, *b"fraction"]).permutation(len(first))[:kept]
+        share = rows[np.isin(number, chosen)]
+        announce(f"Training on {len(share)} of {len(rows)} records, of {kept} of {len(first)} patients (data.fraction {self.fraction})")
+        return share
 
     def _withheld(self, withhold: list[str] | str | None) -> frozenset[str]:
         names = PTBXL_UNSEEN if withhold == "ptbxl14" else tuple([withhold] if isinstance(withhold, str) else withhold or ())

@@ -12,10 +12,8 @@ import ecgclip.simulation
 from data_modules.base import ECGDataModule
 from ecgclip.errors import UserError
 from ecgclip.paths import cache_dir, cache_key
-from ecgclip.simulation import draw_label_sets, simulate
+from ecgclip.simulation import draw_label_sets, left_open, simulate_blocks
 from ecgclip.store import StoreWriter, quantise
-
-AT_ONCE = 512  # Records simulated together: enough for vectors, little for the memory.
 
 
 class SimulatedDataModule(ECGDataModule):
@@ -25,7 +23,7 @@ class SimulatedDataModule(ECGDataModule):
         train: Records to train on.
         val: Records to validate on.
         test: Records to test on.
-        prevalence: ``uniform``: every label about equally often. ``hospital``: a long tail, as in everyday readings.
+        prevalence: ``uniform``: every label about equally often. ``hospital``: a long tail, as in everyday readings. ``balanced``: halfway.
         seconds: Length of a record.
         simulation_seed: Of the records; apart from ``seed``, so that the same records can be trained on with other seeds.
         shared: Of :class:`data_modules.base.ECGDataModule`.
@@ -75,12 +73,13 @@ class SimulatedDataModule(ECGDataModule):
             if writer.finished:
                 return
             done = len(writer.ids)
+            todo = jobs[done:]
+            sets = [labels for _, _, labels in todo]
+            seeds = [(3 * self.simulation_seed + number) * 10_000_019 + row for _, (number, row), _ in todo]
+            blocks = simulate_blocks(sets, seeds, sampling_rate=self.sampling_rate, seconds=self.record_seconds)
             with tqdm(total=len(jobs), initial=done, desc="Simulating ECGs", unit=" records") as bar:
-                for start in range(done, len(jobs), AT_ONCE):
-                    block = jobs[start : start + AT_ONCE]
-                    seeds = [(3 * self.simulation_seed + number) * 10_000_019 + row for _, (number, row), _ in block]
-                    sets = [labels for _, _, labels in block]
-                    signals = simulate(sets, seeds, sampling_rate=self.sampling_rate, seconds=self.record_seconds)
+                for signals in blocks:
+                    block, todo = todo[: len(signals)], todo[len(signals) :]
                     writer.append(
                         quantise(signals),
                         [_row(f"sim-{split}-{row:06}", split, labels) for split, (_, row), labels in block],
@@ -90,14 +89,15 @@ class SimulatedDataModule(ECGDataModule):
 
 
 def _row(name: str, split: str, labels: Collection[str]) -> dict[str, Any]:
-    """Every simulated record is a patient of its own, and all of it is known."""
-    known = {"labels": sorted(labels), "unknown": [], "modifiers": {}, "missing_leads": [], "quality": []}
+    """Every simulated record is a patient of its own; what its picture bears out without a label is left open."""
+    known = {"labels": sorted(labels), "unknown": sorted(left_open(labels)), "modifiers": {}, "missing_leads": [], "quality": []}
     return {"id": name, "patient": name, "split": split, "source": "simulated", **known}
 
 
 def _source_of(package: ModuleType) -> str:
     """Return a hash of a package's source: records of another simulator are other records."""
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(package.__path__[0]).glob("*.py")):
+    folder = Path(package.__path__[0])
+    for path in [*sorted(folder.glob("*.py")), folder / "traits.yaml"]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

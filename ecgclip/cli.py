@@ -20,21 +20,26 @@ COMMANDS = {
     "predict": "read ECG files with a trained model: predict ARTEFACT FILE... [--plot]; or score a whole split: predict --ckpt_path ...",
     "texts": "tell how far apart an experiment's labels lie for its text tower, before any training",
     "benchmark": "train recipes by seeds on PTB-XL within one budget, and write one table; goes on with what is missing",
+    "simulate": "draw ECGs that show given labels: simulate --labels 完全右脚ブロック 心房細動 [--plot FILE] [--save DIR]",
+    "gallery": "draw a simulated ECG for every label, and a page to search them",
+    "bench-sim2real": "train on simulated ECGs alone, read PTB-XL with it, and write the tables; goes on with what is missing",
     "bench": "measure the speed of training against a straightforward implementation of the same model [--steps 40] [--repeats 3]",
     "bench-towers": "measure the size and speed of every ECG tower, and write their table",
+    "bench-sim": "measure the simulator: speed, every label against its textbook, normal records against PTB-XL",
 }
 HELP = f"""usage: ecgclip COMMAND ...    (also: lightning COMMAND ..., python -m ecgclip COMMAND ...)
 
 {ecgclip.__doc__}
 
 commands:
-{chr(10).join(f"  {name:12} {what}" for name, what in COMMANDS.items())}
+{chr(10).join(f"  {name:14} {what}" for name, what in COMMANDS.items())}
 
 examples:
   ecgclip fit --config experiments/resnet_bert.yaml
   ecgclip fit --config experiments/resnet_bert.yaml --config experiments/data/ptbxl.yaml --data.root=DIR
   ecgclip fit --ckpt_path runs/resnet_bert/TIME/checkpoints/last.ckpt      (go on with a run)
   ecgclip test --ckpt_path runs/resnet_bert/TIME/checkpoints/best.ckpt
+  ecgclip validate --ckpt_path RUN/checkpoints/best.ckpt --config experiments/data/ptbxl.yaml --data.root=DIR    (other data)
   ecgclip texts --config experiments/resnet_bert.yaml
   ecgclip predict runs/resnet_bert/TIME/artefact 00001_lr.hea --plot
 
@@ -86,6 +91,26 @@ def _run(arguments: list[str]) -> None:
         from ecgclip.benchmark import benchmark
 
         benchmark(rest)
+        return
+    if command == "simulate":
+        from ecgclip.report.simulated import simulate_command
+
+        simulate_command(rest)
+        return
+    if command == "gallery":
+        from ecgclip.report.gallery import gallery_command
+
+        gallery_command(rest)
+        return
+    if command == "bench-sim2real":
+        from ecgclip.benchmark.sim2real import bench_sim2real
+
+        bench_sim2real(rest)
+        return
+    if command == "bench-sim":
+        from ecgclip.benchmark.simulator import bench_sim
+
+        bench_sim(rest)
         return
     if command in ("bench", "bench-towers"):
         from ecgclip.speed import bench, bench_towers

@@ -27,7 +27,7 @@ from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.losses import gather_rows
 from ecgclip.model import ECGCLIP
-from ecgclip.run import CONFIG, METRICS, closing_table, open_run, read_metrics
+from ecgclip.run import CONFIG, METRICS, closing_table, open_run, read_metrics, run_of
 from ecgclip.towers.text_table import FROZEN, text_input
 
 ARTEFACT = "artefact"
@@ -37,6 +37,7 @@ UNHELPFUL = (
     "Experiment logs directory .* exists",
     "Precision bf16-mixed is not supported by the model summary",
     ".*treespec, LeafSpec",
+    "The dirpath has changed from",  # An evaluation on other data has a folder of its own.
 )
 SEE_HELP = ": `ecgclip COMMAND --help` lists the options"
 # What jsonargparse says around the error itself.
@@ -115,7 +116,10 @@ class RunConfig(SaveConfigCallback):
 
 
 class ExperimentCLI(LightningCLI):
-    """LightningCLI with a run folder, loggers, and an evaluation at the end of a training."""
+    """LightningCLI with a run folder, loggers, and an evaluation at the end of a training.
+
+    An evaluation on another kind of data than the run's own leaves its results in a folder of the run that is named after them.
+    """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--experiment", type=str, default="experiment", help="Name of the experiment; its runs lie in runs/<name>/.")
@@ -161,12 +165,17 @@ class ExperimentCLI(LightningCLI):
             raise UserError("--ckpt_path goes on with a run, --init_from starts one from given weights: give one of them")
         if self.subcommand in EVALUATIONS and settings.model.text_tower == FROZEN:
             settings.model.text_tower_args = _trained_text_tower_args(Path(checkpoint)) or settings.model.text_tower_args
-        self.run_folder = open_run(
+        self.run_folder = self.results = open_run(
             Path(settings.runs),
             settings.experiment,
             Path(checkpoint) if checkpoint else None,
             make=_first_process(),
         )
+        own = run_of(Path(checkpoint)) if self.subcommand in EVALUATIONS else None
+        self.other_data = _other_data(own, settings.data.class_path) if own else None
+        if self.other_data:
+            self.results = self.run_folder / self.other_data
+            self.results.mkdir(exist_ok=True)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer_settings = self._get(self.config_init, "trainer")
@@ -176,7 +185,7 @@ class ExperimentCLI(LightningCLI):
         callbacks.append(Timing())
         chosen = trainer_settings["logger"]
         loggers: Any = self._loggers() if chosen in (None, True) else chosen
-        return super().instantiate_trainer(default_root_dir=str(self.run_folder), logger=loggers, **kwargs)
+        return super().instantiate_trainer(default_root_dir=str(self.results), logger=loggers, **kwargs)
 
     def _loggers(self) -> list[Logger] | bool:
         if self.subcommand != "fit":
@@ -235,7 +244,7 @@ class ExperimentCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             return
         rows = dict(zip(records.tolist(), scores.tolist(), strict=True))
-        path = self.run_folder / "predictions.csv"
+        path = self.results / "predictions.csv"
         names = self.datamodule.store.manifest["id"]
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
@@ -246,13 +255,16 @@ class ExperimentCLI(LightningCLI):
     def _print_results(self, split: str) -> None:
         if not self.trainer.is_global_zero:
             return
-        metrics = read_metrics(self.run_folder)
-        print(f"\n{self.settings.experiment} on the {split} split: {metrics.get(f'data/{split}/records') or 0:.0f} records")
+        metrics = read_metrics(self.results)
+        of = f" of {self.other_data}" if self.other_data else ""
+        print(f"\n{self.settings.experiment} on the {split} split{of}: {metrics.get(f'data/{split}/records') or 0:.0f} records")
         print(closing_table(metrics, split), end="\n\n")
         for what, name in RESULTS.items():
-            if (self.run_folder / name).exists():
-                print(f"  {what:17}{self.run_folder / name}")
-        if (self.run_folder / ARTEFACT).exists():
+            if (self.results / name).exists():
+                print(f"  {what:17}{self.results / name}")
+        if self.other_data:
+            print(f"  these are other data than the run's own, whose figures and thresholds stay as they are in {self.run_folder}")
+        elif (self.run_folder / ARTEFACT).exists():
             print(f"  read ECGs with it: ecgclip predict {self.run_folder / ARTEFACT} FILE...")
         sys.stdout.flush()
 
@@ -316,6 +328,18 @@ def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] 
 def _first_process() -> bool:
     """Whether this is the process that writes; known before there is a trainer."""
     return not _get_rank()
+
+
+def _other_data(run: Path, data_module: str) -> str | None:
+    """Return what the folder for results on these data is called (``ptbxl``), or None where they are of the run's own kind.
+
+    Args:
+        run: Folder of the run.
+        data_module: Import path of the data module's class.
+    """
+    own = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))["data"]["class_path"]
+    names = [path.rpartition(".")[2] for path in (own, data_module)]
+    return None if names[0] == names[1] else names[1].removesuffix("DataModule").lower()
 
 
 def _keep_history(metrics: Path) -> None:

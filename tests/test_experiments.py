@@ -27,7 +27,7 @@ def run(tmp_path_factory):
 def test_every_experiment_runs_alone(tmp_path, experiment):
     run = fit(tmp_path, *FAST, experiment=experiment)
     assert run.parent.name == experiment
-    assert metrics(run)["test/zero_shot/all/labels"] > 30
+    assert metrics(run)["test/zero_shot/all/labels"] > 20
 
 
 @pytest.mark.parametrize("experiment", experiments())

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ecgclip.benchmark.slots import LAST, RECORD, Budget, Data, Slot
+from ecgclip.benchmark.slots import BEST, LAST, RECORD, Budget, Data, Slot
+from ecgclip.errors import UserError
 from ecgclip.run import read_metrics
 
 POLL = 0.2  # Seconds between two looks at the children.
@@ -70,8 +71,35 @@ def command_of(slot: Slot, budget: Budget, data: Data) -> list[str]:
         given += [f"--seed_everything={slot.seed}", f"--data.seed={slot.seed}", "--wandb=disabled", "--trainer.enable_progress_bar=false"]
         given += [f"--trainer.max_epochs={budget.epochs}"] if budget.epochs else []
         given += [f"--trainer.max_time={_clock(budget.minutes)}"] if budget.minutes else []
-        given += budget.extra
-    return [sys.executable, "-m", "ecgclip", "fit", *given, f"--data.root={data.root}"]
+        given += [*budget.extra, *slot.extra]
+    given += [f"--data.root={data.root}"] if data.root else []
+    return [sys.executable, "-m", "ecgclip", "fit", *given]
+
+
+def evaluate(run: Path, config: Path, data: Data, lock: IO[str]) -> None:
+    """Evaluate the best checkpoint of a run on other data than its own; the results lie in a folder of the run.
+
+    Args:
+        run: Folder of the run.
+        config: YAML of the data.
+        data: Where they are, and which split is evaluated.
+        lock: Of the benchmark.
+
+    Raises:
+        UserError: When it could not be done, with what the child process said.
+    """
+    command = [sys.executable, "-m", "ecgclip", "validate" if data.split == "val" else "test"]
+    command += [f"--ckpt_path={run / BEST}", f"--config={config}", f"--data.root={data.root}", "--trainer.enable_progress_bar=false"]
+    log = run.parent / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_evaluation.log"
+    process = _spawn(command, log, 1, lock)
+    try:
+        code = process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+    reason = _reason(log, code, data)
+    if code:
+        raise UserError(f"{run} could not be evaluated: {reason}")
 
 
 def _clock(minutes: float) -> str:
@@ -83,12 +111,17 @@ def _clock(minutes: float) -> str:
 def _start(number: int, slot: Slot, budget: Budget, data: Data, jobs: int, lock: IO[str]) -> Child:
     slot.folder.mkdir(parents=True, exist_ok=True)
     log = slot.folder / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}.log"
+    known = set(slot.folder.glob("*/"))
+    return Child(slot, number, _spawn(command_of(slot, budget, data), log, jobs, lock), log, known)
+
+
+def _spawn(command: list[str], log: Path, jobs: int, lock: IO[str]) -> subprocess.Popen[bytes]:
+    """Start a child process with its share of the cores, whose output goes to a log."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment = {"OMP_NUM_THREADS": str(max(1, cores // jobs))} | os.environ
-    known = set(slot.folder.glob("*/"))
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            command_of(slot, budget, data),
+        return subprocess.Popen(
+            command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -96,7 +129,6 @@ def _start(number: int, slot: Slot, budget: Budget, data: Data, jobs: int, lock:
             pass_fds=[lock.fileno()],  # A child that outlives this process holds the lock on.
             preexec_fn=_end_with_parent,
         )
-    return Child(slot, number, process, log, known)
 
 
 def _end_with_parent() -> None:
@@ -134,24 +166,36 @@ def _mark(child: Child, *, finished: bool) -> None:
 def _close(child: Child, data: Data) -> None:
     """Settle what has become of a child that has ended."""
     slot, code = child.slot, child.process.returncode
-    # A run tells the person at its terminal which folder lacks a fold; what is kept of it names no folder of the data.
-    text = child.log.read_text(errors="replace").replace(str(data.root.absolute()), "DIR").replace(str(data.root), "DIR")
-    child.log.write_text(text)
+    reason = _reason(child.log, code, data)
     whole = slot.run is not None and f"{data.split}/zero_shot/all/auroc_macro" in read_metrics(slot.run)
     if code == 0 and whole:
         slot.finished = True
         _mark(child, finished=True)
         return
+    slot.reason = reason
+    slot.run = None
+
+
+def _reason(log: Path, code: int, data: Data) -> str:
+    """Take the folder of the data out of the log of a child that has ended, and return why it has.
+
+    A run tells the person at its terminal which folder lacks a fold; what is kept of it names no folder of the data.
+    """
+    text = log.read_text(errors="replace")
+    if data.root:
+        text = text.replace(str(data.root.absolute()), "DIR").replace(str(data.root), "DIR")
+        log.write_text(text)
     lines = [line for line in text.splitlines() if line.strip()]
     said = next((line.removeprefix("ecgclip: ") for line in reversed(lines) if line.startswith("ecgclip: ")), lines[-1] if lines else "")
     ended = f"ended by signal {-code}" if code < 0 else said
-    slot.reason = without_paths(ended if code else "it ended without an evaluation", data)
-    slot.run = None
+    return without_paths(ended if code else "it ended without an evaluation", data)
 
 
 def without_paths(text: str, data: Data) -> str:
     """Take the user's folders out of what goes into a table that is passed on."""
-    text = text.replace(str(data.root.absolute()), "DIR").replace(str(Path.cwd()), ".")
+    if data.root:
+        text = text.replace(str(data.root.absolute()), "DIR")
+    text = text.replace(str(Path.cwd()), ".")
     return re.sub(r"(?<![\w.:/~-])/(?:[^\s/'\":,]+/)+", ".../", text)
 
 

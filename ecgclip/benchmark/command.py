@@ -39,7 +39,7 @@ def benchmark(arguments: Sequence[str]) -> None:
     options = parse(arguments)
     data = find_data(options.data_root)
     options.runs.mkdir(parents=True, exist_ok=True)
-    with _alone(options.runs) as lock:
+    with alone(options.runs) as lock:
         slots = plan([recipe_file(recipe) for recipe in options.recipes], options.seeds, options.budget, data, options.runs)
         run_all(slots, options.budget, data, options.jobs, lock)
     if not any(slot.finished for slot in slots):
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[IO[str]]:
+def alone(folder: Path) -> Iterator[IO[str]]:
     """Hold the folder of the runs for one benchmark at a time; the system gives it back however the process ends."""
     with (folder / ".lock").open("w") as lock:
         deadline = time.monotonic() + PATIENCE

@@ -18,6 +18,7 @@ EXPERIMENTS = Path("experiments")
 PTBXL_MODULE = "data_modules.PTBXLDataModule"
 RECORD = "benchmark.json"
 LAST = Path("checkpoints") / "last.ckpt"
+BEST = Path("checkpoints") / "best.ckpt"
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Slot:
         run: The folder of the run, once there is one.
         finished: Whether the run is whole.
         reason: Why there is no run.
+        extra: Arguments of ``fit`` that the other slots of the budget do not have.
     """
 
     recipe: str
@@ -43,6 +45,7 @@ class Slot:
     run: Path | None = None
     finished: bool = False
     reason: str = ""
+    extra: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -52,9 +55,9 @@ class Slot:
 
 @dataclass
 class Data:
-    """The data of a benchmark: where they are, how many records of each split, and the split that runs are judged on."""
+    """The data of a benchmark: where they are (None where they are simulated), how many of each split, and the split that counts."""
 
-    root: Path
+    root: Path | None
     counts: dict[str, int]
 
     @property
@@ -111,7 +114,7 @@ def plan(recipes: Sequence[Path], seeds: Sequence[int], budget: Budget, data: Da
         key = cache_key(configs=contents, data=data.counts, budget=vars(budget))
         for seed in dict.fromkeys(seeds):
             slot = Slot(recipe.stem, seed, configs, key, runs / recipe.stem / f"seed{seed}")
-            _find(slot)
+            find(slot)
             slots.append(slot)
     check_protocols(slots)
     return slots
@@ -123,14 +126,19 @@ def stack(recipe: Path) -> list[Path]:
     A recipe whose own data are others gets ``data/ptbxl.yaml`` on top; where there is no GPU, ``cpu.yaml`` comes between if it is there.
     """
     content = yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}
-    beside = recipe.parent if (recipe.parent / "data").is_dir() else EXPERIMENTS
-    configs = [recipe]
-    cpu = beside / "cpu.yaml"
-    if cpu.is_file() and not _has_gpu():
-        configs.append(cpu)
-    if content.get("data", {}).get("class_path") != PTBXL_MODULE:
-        configs.append(beside / "data" / "ptbxl.yaml")
-    return configs
+    own = content.get("data", {}).get("class_path") == PTBXL_MODULE
+    return on_this_machine(recipe) if own else [*on_this_machine(recipe), _beside(recipe) / "data" / "ptbxl.yaml"]
+
+
+def on_this_machine(recipe: Path) -> list[Path]:
+    """Return the YAMLs of a recipe on its own data: itself, and ``cpu.yaml`` on top where there is no GPU."""
+    cpu = _beside(recipe) / "cpu.yaml"
+    return [recipe, cpu] if cpu.is_file() and not _has_gpu() else [recipe]
+
+
+def _beside(recipe: Path) -> Path:
+    """Return where the YAMLs lie that are stacked on a recipe."""
+    return recipe.parent if (recipe.parent / "data").is_dir() else EXPERIMENTS
 
 
 def check_protocols(slots: Sequence[Slot]) -> None:
@@ -169,7 +177,7 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _find(slot: Slot) -> None:
+def find(slot: Slot) -> None:
     """Find the finished run of a slot, or else the newest that can be gone on with."""
     for path in sorted(slot.folder.glob(f"*/{RECORD}")):
         record = json.loads(path.read_text())

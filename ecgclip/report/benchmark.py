@@ -138,14 +138,20 @@ def replace_section(text: str, name: str, section: str) -> str:
     return f"{before}{block}{rest}"
 
 
-def write_section(path: Path, name: str, section: str) -> None:
+def write_section(path: Path, name: str, section: str, start: str = "# Benchmarks\n") -> None:
     """Write a section into a file, made where it is new.
+
+    Args:
+        path: Of the file.
+        name: Of the section.
+        section: What stands in it.
+        start: What a new file begins with.
 
     Raises:
         UserError: When the section has a beginning and no end there, or the file cannot be written.
     """
     try:
-        text = path.read_text(encoding="utf-8") if path.is_file() else "# Benchmarks\n"
+        text = path.read_text(encoding="utf-8") if path.is_file() else start
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.part")
         partial.write_text(replace_section(text, name, section), encoding="utf-8")

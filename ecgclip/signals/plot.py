@@ -24,6 +24,7 @@ _GAINS = (10.0, 5.0, 2.5)  # mm/mV: the next one is taken where a trace would ru
 # The grid: 12 mm for calibration, 250 mm for ten seconds, 3 mm to spare.
 _LEFT, _WIDTH, _TOP = 16.0, 265.0, 192.0
 _HEIGHT, _HEIGHT_ALONE = 150.0, 180.0  # With findings below it, and without.
+_NOTE = 9.0  # What the grid gives up for a note.
 _FIRST = _LEFT + 12.0
 _COLUMN = 2.5  # s
 _ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
@@ -40,6 +41,7 @@ def plot_ecg(
     sampling_rate: float,
     *,
     title: str = "",
+    note: str = "",
     findings: Sequence[tuple[str, float]] = (),
     path: Path,
     lead_mask: Sequence[bool] | np.ndarray | None = None,
@@ -55,6 +57,7 @@ def plot_ecg(
         signal: ``(12, T)``, mV, leads in the order of :data:`ecgclip.signals.leads.LEADS`. NaN leaves a gap.
         sampling_rate: Hz.
         title: Above the grid, two lines at most.
+        note: Below the grid, two lines at most.
         findings: Labels and their scores, best first; the first ten are listed below the grid.
         path: Where to; ``.png``, ``.pdf`` or ``.svg``. Missing folders are made.
         lead_mask: ``(12,)`` bool, false for a missing lead: its place says so.
@@ -71,12 +74,7 @@ def plot_ecg(
     path = Path(path)
     signal = np.asarray(signal, dtype=np.float64)
     signal = np.where(np.isfinite(signal), signal, np.nan)
-    if signal.ndim != 2 or len(signal) != len(LEADS) or signal.shape[1] < 2:
-        raise UserError(f"ECG page {path.name}: the signal has shape {signal.shape}, not (12, samples): give twelve leads in their order")
-    if not 0 < sampling_rate < math.inf:
-        raise UserError(f"ECG page {path.name}: a sampling rate of {sampling_rate!r} Hz is impossible: check the record's")
-    if path.suffix.lower() not in _FORMATS:
-        raise UserError(f"ECG page {path.name}: cannot draw this kind of file: name it {', '.join(_FORMATS)}")
+    _check(signal, sampling_rate, path)
     missing = np.isnan(signal).all(1)
     if lead_mask is not None:
         missing |= ~np.asarray(lead_mask, dtype=bool)
@@ -85,15 +83,25 @@ def plot_ecg(
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _PAGE[0]), ylim=(0, _PAGE[1]))
     axes.set_axis_off()
-    page = _Page(axes, bottom=_TOP - (_HEIGHT if findings else _HEIGHT_ALONE))
+    page = _Page(axes, bottom=_TOP - (_HEIGHT if findings else _HEIGHT_ALONE) + (_NOTE if note else 0.0))
     page.grid()
     gain = page.ecg(_traces(signal, sampling_rate, missing))
     page.title(title)
-    page.note(signal.shape[1], sampling_rate, gain)
-    page.findings(findings[:_MAX_FINDINGS])
+    page.scale(signal.shape[1], sampling_rate, gain)
+    page.note(note)
+    page.findings(findings[:_MAX_FINDINGS], page.bottom - 8.0 - (_NOTE if note else 0.0))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
+
+
+def _check(signal: np.ndarray, sampling_rate: float, path: Path) -> None:
+    if signal.ndim != 2 or len(signal) != len(LEADS) or signal.shape[1] < 2:
+        raise UserError(f"ECG page {path.name}: the signal has shape {signal.shape}, not (12, samples): give twelve leads in their order")
+    if not 0 < sampling_rate < math.inf:
+        raise UserError(f"ECG page {path.name}: a sampling rate of {sampling_rate!r} Hz is impossible: check the record's")
+    if path.suffix.lower() not in _FORMATS:
+        raise UserError(f"ECG page {path.name}: cannot draw this kind of file: name it {', '.join(_FORMATS)}")
 
 
 @dataclass(frozen=True)
@@ -252,23 +260,27 @@ class _Page:
         """Write the title above the grid."""
         self.text(_LEFT, (_TOP + _PAGE[1]) / 2, self.fitted(title, 12, _WIDTH, lines=2), 12, va="center", linespacing=1.3)
 
-    def note(self, samples: int, sampling_rate: float, gain: float) -> None:
+    def scale(self, samples: int, sampling_rate: float, gain: float) -> None:
         """Write speed, gain and length below the grid."""
         seconds = samples / sampling_rate
         shown = f"（初めの{_STRIP:g}秒を表示）" if seconds > _STRIP + 1 / sampling_rate else ""
         reduced = "（感度を下げて表示）" if gain < _GAINS[0] else ""
-        note = f"{_SPEED:g} mm/s    {gain:g} mm/mV{reduced}    {sampling_rate:g} Hz    {seconds:.1f} 秒{shown}"
-        self.text(_LEFT, self.bottom - 5.0, note, 8.5, color=_QUIET)
+        scale = f"{_SPEED:g} mm/s    {gain:g} mm/mV{reduced}    {sampling_rate:g} Hz    {seconds:.1f} 秒{shown}"
+        self.text(_LEFT, self.bottom - 5.0, scale, 8.5, color=_QUIET)
 
-    def findings(self, findings: Sequence[tuple[str, float]]) -> None:
-        """List labels and scores below the grid, in two columns of five, a bar to each score."""
+    def note(self, note: str) -> None:
+        """Write a note below that."""
+        self.text(_LEFT, self.bottom - 7.5, self.fitted(note, 9, _WIDTH, lines=2), 9, va="top", linespacing=1.2)
+
+    def findings(self, findings: Sequence[tuple[str, float]], top: float) -> None:
+        """List labels and scores from ``top`` down, in two columns of five, a bar to each score."""
         from matplotlib.patches import Rectangle
 
         if not findings:
             return
         half = _MAX_FINDINGS // 2
         columns, rows = math.ceil(len(findings) / half), min(half, len(findings))
-        top, width, step = self.bottom - 8.0, _WIDTH / 2, 5.3
+        width, step = _WIDTH / 2, 5.3
         frame = Rectangle((_LEFT, top), columns * width, -(rows * step + 2.2), facecolor="none", edgecolor=_QUIET, linewidth=0.6)
         self.axes.add_patch(frame)
         scale = 30.0 / max([1.0, *(score for _, score in findings if math.isfinite(score))])

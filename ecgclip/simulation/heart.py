@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from ecgclip.simulation.body import Person
 from ecgclip.simulation.draws import Draws
-
-# What brings the median R and S of simulated normal ECGs to those of 400 normal ones of PTB-XL, V1-V6.
-CHEST_GAINS = (1.3, 1.3, 0.95, 1.05, 1.25, 1.5)
 
 
 @dataclass
@@ -13,8 +11,8 @@ class Regional:
     """A change of ST, T or Q that one wall of the heart shows.
 
     Attributes:
-        region: A key of ``ecgclip.simulation.vectors.REGIONS``.
-        level: mV in the leads that look straight at the wall.
+        region: A key of ``ecgclip.simulation.body.WALLS``.
+        level: mV in the lead that looks straight at the wall.
         shape: For ST only: ``flat``, ``up`` (concave), ``down`` (down-sloping), ``dome`` (convex), ``scoop`` or ``cove``.
     """
 
@@ -27,13 +25,17 @@ class Regional:
 class Heart:
     """All that the rhythm and the waves of a record follow from. Times in s, amplitudes in mV, angles in degrees, rate per min.
 
-    Frontal angles count as in the clinic (0 is lead I, 90 is aVF); horizontal ones from the left (0) to the front (90).
+    Frontal angles count as in the clinic (0 is lead I, 90 is aVF); forward parts are those of the vector, positive towards V2.
     """
 
+    person: Person
+    age: float  # years
+    male: bool
     # rhythm
-    rhythm: str  # sinus, fibrillation, flutter, svt, vt, ventricular_pacing, dual_pacing, junctional, atrial, wandering
+    rhythm: str  # sinus, fibrillation, flutter, svt, vt, ventricular_pacing, dual_pacing, atrial_pacing, junctional, atrial, wandering
     rate: float
     breathing: float  # relative swing of RR with respiration
+    slow: float  # relative swing of RR at about 0.1 Hz (blood pressure waves)
     breaths: float  # per second
     pq: float  # onset of P to onset of QRS
     block: str  # "", wenckebach, mobitz2, two_to_one, high, complete
@@ -48,24 +50,33 @@ class Heart:
     qrs_kind: str  # normal, rbbb, lbbb, notched, delta, paced
     qrs: float
     axis: float
-    rotation: float  # of the horizontal plane; negative is clockwise (transition towards V6)
-    limb: float  # mV of the main vector
-    chest: float  # mV of the main vector
-    septal: float  # size of the first vector
-    terminal: float  # size of the last vector
+    swing: float  # degrees of the axis that the limb leads see alone: V1-V6 stay as with an axis of that much less
+    rotation: float  # of the heart below the chest electrodes; negative is clockwise (transition towards V6)
+    limb: float  # mV of the main vector in the frontal plane
+    chest: float  # factor on the chest leads
+    forward: float  # forward part of the main vector, as a share of limb
+    septal: float  # forward part of the first vector, mV
+    terminal: float  # backward part of the last vector, mV
     second_r: float  # R' in V1 and V2, mV
     late: float  # size of the last, rightward vector of right bundle branch block
     fragments: float  # notches within a narrow QRS, mV
-    loop: float  # degrees: how far the first and last vectors stray from their usual place in the frontal plane
+    first_axis: float  # frontal direction of the first vector
+    first_limb: float  # its frontal part, mV
+    last_axis: float  # the same of the last vector
+    last_limb: float  # mV
     skew: float  # share of QRS by which the main wave comes late
-    front: float  # factor on R in V1-V3
+    sharpness: float  # factor on the width of the main wave
+    last_late: float  # share of QRS by which the last wave comes late
     j_wave: float  # mV
+    sokolow: tuple[float, float]  # S in V1 plus the larger R of V5 and V6 lies in here, mV
+    limb_voltage: tuple[float, float]  # The largest QRS of the limb leads, top to bottom, lies in here, mV
     # ST, T, U
     qtc: float
     t_size: float
     t_axis: float
-    t_angle: float  # horizontal
+    t_forward: float  # forward part of T, as a share of t_size
     t_narrow: float
+    t_rise: float  # rising over falling width of T
     t_split: float  # distance of two humps of T, s
     t_biphasic: float
     strain: float  # ST-T away from QRS, as a share of QRS
@@ -79,60 +90,86 @@ class Heart:
     q: list[Regional] = field(default_factory=list)
     st: list[Regional] = field(default_factory=list)
     t: list[Regional] = field(default_factory=list)
-    # the person
-    gains: list[float] = field(default_factory=list)  # I and II share one, then V1-V6
     beat_gain: float = 0.0
+
+
+def _within(low: float, value: float, high: float) -> float:
+    return min(max(value, low), high)
 
 
 def healthy(draws: Draws) -> Heart:
     """Draw a person with nothing to report: every parameter stays within its normal limits.
 
+    Age and sex shift what they shift in healthy people: with age the axis turns left, PQ lengthens, voltage and respiratory
+    variation fall; women have a longer QTc, a shorter QRS and less voltage and T in the chest leads (Macfarlane et al.,
+    Comprehensive Electrocardiology, 2010, chapter 13; Rijnbeek et al. 2014).
+
     Args:
         draws: The record's random numbers.
 
     Returns:
-        A heart in sinus rhythm at 54-97/min, with no value that a label's criterion would catch.
+        A heart in sinus rhythm at 51-99/min, with no value that a label's criterion would catch.
     """
-    between = draws.between
-    axis = between(-15, 82)
+    between, spread, chance = draws.between, draws.spread, draws.chance
+    age, male = _within(18.0, 56.0 + spread(18.0), 95.0), chance(0.5)
+    old = (age - 50.0) / 10.0  # decades beyond 50
+    axis = _within(-20.0, 40.0 - 6.0 * old + spread(25.0), 86.0)
+    limb = (1.02 - 0.03 * old) * 2.718 ** spread(0.27)
+    terminal, p_size = between(0.32, 0.88) * (0.6 + 0.4 * limb), 2.718 ** spread(0.25)
     return Heart(
+        person=Person(draws),
+        age=age,
+        male=male,
         rhythm="sinus",
-        rate=between(54, 97),
-        breathing=between(0.01, 0.03),
-        breaths=between(0.2, 0.32),
-        pq=between(0.135, 0.18),
+        rate=_within(51.0, 69.0 + spread(11.0), 99.0),
+        breathing=_within(0.004, (0.041 - 0.008 * old) * 2.718 ** spread(0.7), 0.06),
+        slow=0.012 * 2.718 ** spread(0.5),
+        breaths=between(0.17, 0.32),
+        pq=_within(0.124, 0.155 + 0.003 * old + spread(0.018), 0.194),
         block="",
-        p_width=between(0.08, 0.1),
-        p_right=between(0.045, 0.09),
-        p_left=between(0.045, 0.085),
-        p_axis=between(35, 70),
-        p_split=between(0.22, 0.3),
-        p_back=between(0.0, 0.35),
+        p_width=_within(0.075, 0.096 + 0.001 * old + spread(0.008), 0.112),
+        p_right=p_size * between(0.05, 0.12),
+        p_left=p_size * between(0.05, 0.1),
+        p_axis=_within(10.0, 56.0 + spread(22.0), 82.0),
+        p_split=between(0.22, 0.34),
+        p_back=between(0.0, 0.4),
         qrs_kind="normal",
-        qrs=between(0.078, 0.096),
+        qrs=_within(0.07, (0.083 if male else 0.077) + spread(0.008), 0.104),
         axis=axis,
-        rotation=between(-20, 18),
-        limb=between(0.7, 1.25),
-        chest=between(0.72, 1.26),
-        septal=between(0.16, 0.38),
-        terminal=between(0.45, 0.9),
+        swing=0.0,
+        rotation=spread(14.0),
+        limb=limb,
+        chest=(1.1 if male else 1.01) * 2.718 ** spread(0.1),
+        forward=spread(0.17) - 0.05,
+        septal=between(0.04, 0.24),
+        terminal=terminal,
         second_r=0.0,
         late=0.0,
-        fragments=between(0.03, 0.1) if draws.chance(0.15) else 0.0,
-        loop=between(-40, 40),
-        skew=between(-0.04, 0.04),
-        front=1.0,
+        fragments=between(0.03, 0.1) if chance(0.2) else 0.0,
+        first_axis=210.0 + 1.3 * (axis - 40.0) + spread(35.0),
+        first_limb=between(0.035, 0.13) * limb,
+        last_axis=210.0 + spread(50.0),
+        last_limb=between(0.0, 0.32),
+        skew=spread(0.045),
+        sharpness=2.718 ** spread(0.15),
+        last_late=spread(0.05),
         j_wave=0.0,
-        qtc=between(0.385, 0.43),
-        t_size=between(0.2, 0.46),
-        t_axis=0.5 * axis + between(5, 35),
-        t_angle=between(18, 62),
-        t_narrow=between(0.85, 1.2),
+        sokolow=(0.0, 3.35),
+        limb_voltage=(0.62, 2.4),
+        qtc=_within(0.352, (0.388 if male else 0.398) + 0.002 * old + spread(0.016), 0.442),
+        t_size=_within(0.14, (0.38 - 0.014 * old) * 2.718 ** spread(0.26), 0.75),
+        t_axis=0.4 * axis + 26 + spread(14.0),
+        t_forward=(0.8 if male else 0.58) + spread(0.26),
+        t_narrow=between(0.85, 1.25),
+        t_rise=between(1.3, 2.0),
         t_split=0.0,
         t_biphasic=0.0,
         strain=0.0,
-        u=between(0.0, 0.02),
-        gains=[between(0.9, 1.1), *(typical * between(0.75, 1.25) for typical in CHEST_GAINS)],
-        st=[Regional("chest", between(0.0, 0.06), "up")],
-        beat_gain=between(0.01, 0.05),
+        u=between(0.0, 0.03),
+        st=[
+            # ST goes with the S before it.
+            Regional("anteroseptal", (between(0.06, 0.22) if male else between(0.01, 0.14)) * terminal, "up"),
+            Regional("diffuse", 0.016 + spread(0.016), "up"),
+        ],
+        beat_gain=0.033 * 2.718 ** spread(0.6),
     )

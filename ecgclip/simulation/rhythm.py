@@ -1,5 +1,6 @@
 """When the atria and the ventricles of a record beat."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -58,7 +59,9 @@ def timeline(heart: Heart, seconds: float, draws: Draws) -> Timeline:
     """
     line = Timeline(mean_rr=60.0 / heart.rate)
     beats = _RHYTHMS[heart.rhythm](heart, seconds, draws, line)
-    for event in heart.events:
+    # A pattern is made of early beats already.
+    patterns = [event for event in heart.events if event in PATTERNS]
+    for event in patterns or heart.events:
         beats = EVENTS[event](beats, heart, seconds, draws)
     for beat in beats:
         if beat.p is not None:
@@ -74,14 +77,15 @@ def timeline(heart: Heart, seconds: float, draws: Draws) -> Timeline:
 
 
 def _regular(heart: Heart, seconds: float, draws: Draws, rate: float) -> list[float]:
-    """Onsets at a rate that swings with breathing and trembles a little."""
+    """Onsets at a rate that swings with breathing and with the slower waves of blood pressure, and trembles a little."""
     rr = 60.0 / rate
-    time, phase, out = -LEAD_IN - draws.unit() * rr, draws.unit(), []
+    time, phase, slow_phase, out = -LEAD_IN - draws.unit() * rr, draws.unit(), draws.unit(), []
     while time < seconds + 0.3:
         out.append(time)
         # A triangle in place of a sine: as good, and without a call.
         swing = 4 * abs((time * heart.breaths + phase) % 1.0 - 0.5) - 1
-        time += rr * (1 + heart.breathing * swing + draws.spread(0.006))
+        slow = 4 * abs((time * 0.1 + slow_phase) % 1.0 - 0.5) - 1
+        time += rr * (1 + heart.breathing * swing + heart.slow * slow + draws.spread(0.004))
     return out
 
 
@@ -113,7 +117,7 @@ def _sinus(heart: Heart, seconds: float, draws: Draws, line: Timeline) -> list[_
 
 def _dissociated(ps: list[float], heart: Heart, seconds: float, draws: Draws, line: Timeline) -> list[_Beat]:
     """Atria and ventricles each at their own rate."""
-    rr = 60.0 / draws.between(30, 46)
+    rr = 60.0 / draws.between(29, 43)
     line.mean_rr = rr
     kind = "own" if draws.chance(0.5) else "escape"
     beats = [_Beat(p, None) for p in ps]
@@ -130,7 +134,8 @@ def _fibrillation(heart: Heart, seconds: float, draws: Draws, line: Timeline) ->
     time, beats = -LEAD_IN - draws.unit() * rr, []
     while time < seconds + 0.3:
         beats.append(_Beat(None, time))
-        time += min(max(rr * draws.between(0.55, 1.5), 0.34), 1.9 * rr)
+        # Skewed to the long side, as the AV node lets the waves through.
+        time += max(rr * (0.56 + 0.4 * (draws.unit() + draws.unit()) + (0.55 * draws.unit() if draws.chance(0.15) else 0.0)), 0.32)
     return beats
 
 
@@ -182,7 +187,7 @@ def _wandering(heart: Heart, seconds: float, draws: Draws, line: Timeline) -> li
 
 
 def _ventricular_pacing(heart: Heart, seconds: float, draws: Draws, line: Timeline) -> list[_Beat]:
-    heart.breathing = 0.0
+    heart.breathing = heart.slow = 0.0
     beats = [_Beat(None, q) for q in _regular(heart, seconds, draws, heart.rate)]
     if draws.chance(0.5):
         beats += [_Beat(p, None) for p in _regular(heart, seconds, draws, draws.between(60, 90))]
@@ -199,6 +204,14 @@ def _dual_pacing(heart: Heart, seconds: float, draws: Draws, line: Timeline) -> 
     return beats
 
 
+def _atrial_pacing(heart: Heart, seconds: float, draws: Draws, line: Timeline) -> list[_Beat]:
+    heart.breathing = heart.slow = 0.0
+    beats = [_Beat(p, p + heart.pq) for p in _regular(heart, seconds, draws, heart.rate)]
+    for beat in beats:
+        line.add("spike", (beat.p or 0.0) - 0.008)
+    return beats
+
+
 _RHYTHMS = {
     "sinus": _sinus,
     "fibrillation": _fibrillation,
@@ -210,6 +223,7 @@ _RHYTHMS = {
     "wandering": _wandering,
     "ventricular_pacing": _ventricular_pacing,
     "dual_pacing": _dual_pacing,
+    "atrial_pacing": _atrial_pacing,
 }
 
 # ---- events: each takes the beats of the dominant rhythm and returns them changed
@@ -323,10 +337,10 @@ def _pattern(every: int) -> Event:
 
 
 def _arrest(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws) -> list[_Beat]:
-    """The sinus node stands still, for no multiple of its own interval."""
+    """The sinus node stands still, over 3 s where the record is long enough, and for no multiple of its own interval."""
     rr = 60.0 / heart.rate
-    pause = max(draws.choice((2.4, 2.6, 3.4, 3.6)) * rr, 2.1)
-    pause = min(pause, max(1.9, 0.5 * seconds))
+    least = min(3.05, max(1.6, 0.36 * seconds))
+    pause = (math.ceil(least / rr - 0.4) + draws.choice((0.4, 0.6)) + draws.choice((0.0, 0.0, 1.0))) * rr
     i = _moment(beats, heart, seconds, draws, before=pause + 0.3)
     _shift(beats, i + 1, pause - rr)
     return beats
@@ -370,10 +384,11 @@ def _paroxysm(beats: list[_Beat], heart: Heart, seconds: float, draws: Draws) ->
     return kept + runs if starts else runs + kept
 
 
+PATTERNS = ("every_second", "every_third")
 EVENTS = {
     "pac": _early("p_early"),
     "premature": _early(None),
-    "pvc": _ventricular(1, times=3),
+    "pvc": _ventricular(1, times=4),
     "couplet": _ventricular(2, times=2),
     "short_run": _short_run,
     "every_second": _pattern(2),

@@ -1,23 +1,29 @@
 """Label sets and seeds in, 12-lead ECGs out."""
 
 import math
-from collections.abc import Collection, Sequence
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgclip.errors import UserError
-from ecgclip.simulation import noise as recording_noise
+from ecgclip.simulation import recorder
+from ecgclip.simulation.body import Body
 from ecgclip.simulation.draws import Draws
 from ecgclip.simulation.heart import Heart, healthy
-from ecgclip.simulation.label_sets import essential
+from ecgclip.simulation.label_sets import NORMAL_WITH, essential
 from ecgclip.simulation.rhythm import Timeline, timeline
-from ecgclip.simulation.traits import EXTRA, TRAITS
-from ecgclip.simulation.vectors import COS_60, SIN_60, dipole
-from ecgclip.simulation.waves import Bump, own_beat, p_wave, spike, ventricular_beat
+from ecgclip.simulation.traits import EXTRA, PATIENT, TRAITS
+from ecgclip.simulation.waves import Template, own_beat, p_wave, spike, template, ventricular_beat
 
 CHUNK = 64  # Records at a time: their waves stay within the processor's cache.
+BLOCK = 512  # Records that one process makes before it hands them over.
 REACH = 3.6  # Widths of a bump beyond which it is under 0.2 % of its height.
 ORDER = {name: place for place, name in enumerate((*TRAITS, *EXTRA))}
 ALL_TRAITS = {**TRAITS, **EXTRA}
@@ -29,7 +35,7 @@ class Score(NamedTuple):
     Attributes:
         at, left, right, flat, gain: ``(M,)`` each, one bump of one beat: its middle and widths in s, its factor.
         column: ``(M,)`` int, its row of ``vectors``.
-        vectors: ``(K, 8)`` mV, see ``ecgclip.simulation.vectors``.
+        vectors: ``(K, 8)`` mV: I, II, V1-V6.
         waves: ``(C, 8)`` and their time courses ``(C, T)``, of fibrillation or flutter.
     """
 
@@ -61,7 +67,7 @@ def simulate(
         seeds: N whole numbers, not negative.
         sampling_rate: Hz.
         seconds: Length of a record. Events want 10 s; shorter ones show what fits.
-        noise: Add wander, muscle and mains, as small as in a good recording.
+        noise: Take the record with a recorder: its noise, its filters and its steps. Without, the ECG is as the heart made it.
 
     Returns:
         ``(N, 12, T)`` float32, mV, leads I, II, III, aVR, aVL, aVF, V1-V6; ``T = round(sampling_rate * seconds)``.
@@ -84,25 +90,73 @@ def simulate(
     return out
 
 
+def simulate_blocks(
+    label_sets: Sequence[Collection[str]],
+    seeds: Sequence[int],
+    *,
+    sampling_rate: float = 100.0,
+    seconds: float = 10.0,
+    size: int = BLOCK,
+    jobs: int | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Draw many records, block by block and in order, on several processes; the memory does not grow with their number.
+
+    Args:
+        label_sets: N sets, as for :func:`simulate`.
+        seeds: N whole numbers.
+        sampling_rate: Hz.
+        seconds: Length of a record.
+        size: Records in a block.
+        jobs: Processes; None for one per core, fewer where there is little to do. The records are the same for any number.
+
+    Yields:
+        ``(size, 12, T)`` float32, mV; the last block may be shorter.
+
+    Raises:
+        UserError: As :func:`simulate`.
+    """
+    starts = range(0, len(label_sets), size)
+    draw = partial(simulate, sampling_rate=sampling_rate, seconds=seconds)
+    jobs = min(len(os.sched_getaffinity(0)) if jobs is None else jobs, len(starts) // 2) if hasattr(os, "sched_getaffinity") else 1
+    if jobs < 2:
+        for start in starts:
+            yield draw(label_sets[start : start + size], seeds[start : start + size])
+        return
+    # Forked, as PyTorch's own loaders are: a script needs no main guard, and the children use NumPy alone.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork")) as pool:
+        ahead: deque[Future[NDArray[np.float32]]] = deque()
+        for start in starts:
+            ahead.append(pool.submit(draw, label_sets[start : start + size], seeds[start : start + size]))
+            if len(ahead) > 2 * jobs:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
 def _chunk(label_sets: Sequence[Collection[str]], seeds: Sequence[int], rate: float, noise: bool, out: NDArray[np.float32]) -> None:
     """Fill ``out`` ``(n, 12, T)`` with the records of one chunk."""
     samples = out.shape[2]
-    scores, extra, swapped, mirrored = [], np.zeros((len(out), 8, samples), np.float32), [], []
+    scores, hearts, streams = [], [], []
     for row, (labels, seed) in enumerate(zip(label_sets, seeds, strict=True)):
         if int(seed) != seed or seed < 0:
             raise UserError(f"simulate: seed {seed} of record {row} is not a whole number from 0 up")
         draws = Draws(int(seed))
         heart = healthy(draws)
-        for name in ordered(labels):
+        names = ordered(labels)
+        if not NORMAL_WITH.issuperset(names):
+            PATIENT.apply(heart, draws)
+        for name in names:
             ALL_TRAITS[name].apply(heart, draws)
-        scores.append(score(heart, timeline(heart, samples / rate, draws), rate, samples, draws))
-        swapped.append(heart.arms_swapped)
-        mirrored.append(heart.mirrored)
-        if noise:
-            extra[row] = recording_noise.draw(draws, samples, rate)
+        body = Body(heart.person, heart.axis - heart.swing, heart.rotation, heart.chest)
+        scores.append(score(heart, body, timeline(heart, samples / rate, draws), rate, samples, draws))
+        hearts.append(heart)
+        streams.append(draws)
     leads = _play(scores, rate, samples)
-    leads += extra
-    _wire(leads, np.array(swapped), np.array(mirrored), out)
+    _place_electrodes(leads, hearts)
+    if noise:
+        for row, draws in enumerate(streams):
+            recorder.record(leads[row], recorder.draw(draws, samples / rate), rate, draws)
+    _derive(leads, out)
 
 
 def ordered(labels: Collection[str]) -> list[str]:
@@ -118,74 +172,78 @@ def ordered(labels: Collection[str]) -> list[str]:
     return sorted(essential(names), key=ORDER.__getitem__)
 
 
-def score(heart: Heart, line: Timeline, rate: float, samples: int, draws: Draws) -> Score:
+def score(heart: Heart, body: Body, line: Timeline, rate: float, samples: int, draws: Draws) -> Score:
     """Write out every bump of a record."""
-    templates = {kind: _template(kind, heart, line, rate, draws) for kind in line.waves}
+    templates = {kind: _template(kind, heart, body, line, rate, draws) for kind in line.waves}
     beats = sorted(t for kind in ("own", "escape", "ventricular") for t in line.waves.get(kind, ()))
     before = dict(zip(beats[1:], np.diff(beats).tolist(), strict=True)) if len(beats) > 1 else {}
     parts: list[NDArray[np.float64]] = []
     columns: list[NDArray[np.int64]] = []
-    vectors: list[NDArray[np.float64]] = []
-    for kind, bumps in templates.items():
+    first = 0
+    for kind, beat in templates.items():
         times = np.array(line.waves[kind])
         # QT follows the interval before a beat, but not all the way (hysteresis).
         ratio = np.array([before.get(t, line.mean_rr) for t in line.waves[kind]]) / line.mean_rr
         stretch = np.clip(ratio, 0.5, 1.6) ** 0.2
-        gain = 1.0 + heart.beat_gain * np.sin(2 * np.pi * heart.breaths * times)
-        shape = np.array([b[:4] for b in bumps])
-        moves = np.array([b.stretches for b in bumps])
-        at = times[:, None] + shape[:, 0] * np.where(moves, stretch[:, None], 1.0)
+        swing = np.sin(2 * np.pi * heart.breaths * times) + 0.4 * draws.rng.standard_normal(len(times))
+        gain = 1.0 + heart.beat_gain * swing
+        at = times[:, None] + beat.times[:, 0] * np.where(beat.stretches, stretch[:, None], 1.0)
         block = np.empty((5, *at.shape))
-        block[0], block[1], block[2], block[3], block[4] = at, shape[:, 1], shape[:, 2], shape[:, 3], gain[:, None]
+        block[0], block[1], block[2], block[3], block[4] = at, *beat.times[:, 1:].T, gain[:, None]
         parts.append(block.reshape(5, -1))
-        columns.append(np.tile(np.arange(len(vectors), len(vectors) + len(bumps)), len(times)))
-        vectors += [b.vector for b in bumps]
-    table = np.array(vectors).reshape(-1, 8) * np.array([heart.gains[0], *heart.gains])
+        columns.append(np.tile(np.arange(first, first + len(beat.times)), len(times)))
+        first += len(beat.times)
     flat = np.concatenate(parts, axis=1) if parts else np.empty((5, 0))
     column = np.concatenate(columns) if columns else np.empty(0, np.int64)
+    table = np.concatenate([beat.leads for beat in templates.values()]) if templates else np.empty((0, 8))
     at, left, right, plateau, gains = flat
-    return Score(at, left, right, plateau, gains, column, table, _atrial_waves(line, rate, samples, draws))
+    return Score(at, left, right, plateau, gains, column, table, _atrial_waves(line, body, rate, samples, draws))
 
 
-def _template(kind: str, heart: Heart, line: Timeline, rate: float, draws: Draws) -> list[Bump]:
+def _template(kind: str, heart: Heart, body: Body, line: Timeline, rate: float, draws: Draws) -> Template:
     if kind == "own":
-        return own_beat(heart, line.mean_rr)
-    if kind == "escape" or kind == "ventricular":
-        left_sided = draws.chance(0.4)
-        width = draws.between(0.14, 0.165) if kind == "ventricular" else draws.between(0.125, 0.15)
-        axis = draws.choice((-75.0, 95.0, -140.0)) + draws.between(-20, 20)
-        size = draws.between(0.85, 1.25) if kind == "ventricular" else draws.between(0.7, 1.0)
-        return ventricular_beat(width, axis, 115.0 if left_sided else -70.0, size)
+        return own_beat(heart, body, line.mean_rr)
+    if kind in ("escape", "ventricular"):
+        # From the outflow tract and the apex of the right ventricle, from the bottom and the free wall of the left one.
+        axis, forward = draws.choice(((90.0, -0.9), (-65.0, -0.9), (-100.0, 0.8), (150.0, 0.9), (60.0, 0.7), (-30.0, -0.6)))
+        width = draws.between(0.13, 0.17) if kind == "ventricular" else draws.between(0.125, 0.155)
+        size = draws.between(0.75, 1.6) if kind == "ventricular" else draws.between(0.7, 1.1)
+        axis, forward = axis + draws.between(-25, 25), forward + draws.between(-0.25, 0.25)
+        return ventricular_beat(width, axis, forward, size, body)
     if kind == "spike":
-        return spike(rate, draws.between(0.5, 1.2))
-    return p_wave(heart, {"p": "sinus", "p_low": "low", "p_early": "early", "p_pointed": "pointed"}[kind])
+        # What is left of half a millisecond behind the recorder's filter, mV s.
+        area = 0.0006 * 12.0 ** draws.unit()
+        return template(spike(rate, draws.choice((-1.0, 1.0)) * area, body), body)
+    return template(p_wave(heart, body, {"p": "sinus", "p_low": "low", "p_early": "early", "p_pointed": "pointed"}[kind]), body)
 
 
-def _atrial_waves(line: Timeline, rate: float, samples: int, draws: Draws) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def _atrial_waves(
+    line: Timeline, body: Body, rate: float, samples: int, draws: Draws
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """f waves (irregular, 5-8 per second, best in V1) or F waves (a saw, best in II, III and aVF)."""
     if not (line.fibrillation or line.flutter):
         return None
     t = np.arange(samples) / rate
     if line.flutter:
         phase = (t - line.flutter_phase) * line.flutter
-        # Slowly down, fast up: the first four harmonics of a saw.
-        saw = sum(np.sin(2 * np.pi * k * phase) / k for k in range(1, 5))
-        size = draws.between(0.1, 0.16)
-        return dipole(85, size, 95, 0.35 * size)[None], np.asarray(saw)[None]
+        # Slowly down, fast up: the first four harmonics of a saw, the higher ones less, or they would ripple.
+        saw = sum(np.sin(2 * np.pi * k * phase) / k**1.6 for k in range(1, 5))
+        size = draws.between(0.07, 0.16) * (1.0 if draws.chance(0.8) else -1.0)  # Mostly counter-clockwise round the tricuspid valve.
+        return (body.p @ np.array(body.vector(85 + draws.between(-20, 20), size, -0.8 * size)))[None], np.asarray(saw)[None]
     rows, vectors = [], []
-    coarse = draws.between(0.5, 1.4)
+    coarse = draws.between(0.25, 1.4)
     for _ in range(3):
-        speed = draws.between(4.8, 8.2)
+        speed = draws.between(4.6, 8.4)
         drift = draws.between(0.4, 0.9) * np.sin(2 * np.pi * draws.between(0.4, 1.3) * t + 6.28 * draws.unit())
         swell = 1 + 0.6 * np.sin(2 * np.pi * draws.between(0.3, 1.1) * t + 6.28 * draws.unit())
         rows.append(swell * np.sin(2 * np.pi * (speed * t + drift) + 6.28 * draws.unit()))
-        size = coarse * draws.between(0.02, 0.045)
-        vectors.append(dipole(draws.between(20, 110), size, draws.between(90, 130), size))
+        size = coarse * draws.between(0.015, 0.04)
+        vectors.append(body.p @ np.array(body.vector(draws.between(20, 110), size, draws.between(0.8, 1.8) * size)))
     return np.array(vectors), np.array(rows)
 
 
 def _play(scores: Sequence[Score], rate: float, samples: int) -> NDArray[np.float32]:
-    """Turn scores into ``(n, 8, T)`` float32, mV: left, down, V1-V6."""
+    """Turn scores into ``(n, 8, T)`` float32, mV: I, II, V1-V6."""
     depths = [len(s.vectors) + (0 if s.waves is None else len(s.waves[0])) for s in scores]
     depth = max(depths)
     vectors = np.zeros((len(scores), depth, 8), np.float32)
@@ -219,19 +277,23 @@ def _play(scores: Sequence[Score], rate: float, samples: int) -> NDArray[np.floa
     return out
 
 
-def _wire(leads: NDArray[np.float32], swapped: NDArray[np.bool_], mirrored: NDArray[np.bool_], out: NDArray[np.float32]) -> None:
-    """Derive the 12 leads: Einthoven's and Goldberger's from I and II, so that II = I + III holds to rounding."""
-    one = leads[:, 0].copy()
-    two = COS_60 * leads[:, 0] + SIN_60 * leads[:, 1]
-    # Exchanged arm electrodes and a heart on the right look alike in the limb leads: I upside down, II and III exchanged.
-    other = swapped ^ mirrored
-    two[other] -= one[other]
-    one[other] *= -1
+def _place_electrodes(leads: NDArray[np.float32], hearts: Sequence[Heart]) -> None:
+    """Exchange the arms' electrodes, or mirror the heart below all of them, where a heart says so."""
+    for eight, heart in zip(leads, hearts, strict=True):
+        if heart.arms_swapped != heart.mirrored:  # Both look alike in the limb leads: I upside down, II and III exchanged.
+            eight[1] -= eight[0]
+            eight[0] *= -1
+        if heart.mirrored:
+            # On the right chest there is less and less heart under V3-V6.
+            eight[2:] = eight[[3, 2, 2, 2, 2, 2]] * np.array([1, 0.9, 0.7, 0.5, 0.35, 0.25], np.float32)[:, None]
+
+
+def _derive(leads: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Fill ``(n, 12, T)`` from I, II and V1-V6 by Einthoven's and Goldberger's laws, so that II = I + III holds to rounding."""
+    one, two = leads[:, 0], leads[:, 1]
     out[:, 0], out[:, 1] = one, two
     out[:, 2] = two - one
     out[:, 3] = -(one + two) / 2
     out[:, 4] = one - two / 2
     out[:, 5] = two - one / 2
     out[:, 6:] = leads[:, 2:]
-    # On the right chest there is less and less heart under V3-V6.
-    out[mirrored, 6:] = out[mirrored][:, [7, 6, 6, 6, 6, 6]] * np.array([1, 0.9, 0.7, 0.5, 0.35, 0.25], np.float32)[:, None]

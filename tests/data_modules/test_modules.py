@@ -145,6 +145,56 @@ def test_ptbxl_speaks_of_73_labels_and_leaves_the_others_unknown(tmp_path):
     assert Store.open(data.store.path).info["records"] == 30
 
 
+def ptbxl(folder, **options) -> PTBXLDataModule:
+    data = PTBXLDataModule(str(folder), batch_size=8, **options)
+    data.setup()
+    return data
+
+
+def patients(data, split: str = "train") -> set[str]:
+    return set(data.store.manifest["patient"].iloc[data.rows[split]])
+
+
+def test_a_fraction_of_the_patients_is_nested_and_drawn_by_the_seed(tmp_path):
+    make_ptbxl(tmp_path, records=200, folds=range(1, 11))
+    whole, large, small = (ptbxl(tmp_path, fraction=fraction) for fraction in (1.0, 0.5, 0.1))
+    assert len(patients(whole)) == 80
+    assert patients(small) < patients(large) < patients(whole)
+    assert (len(patients(small)), len(patients(large))) == (8, 40)
+    assert patients(ptbxl(tmp_path, fraction=0.1)) == patients(small)
+    assert patients(ptbxl(tmp_path, fraction=0.1, seed=1)) != patients(small)
+    for data in (large, small):
+        kept = whole.store.manifest["patient"].iloc[whole.rows["train"]].isin(patients(data)).to_numpy()
+        assert (data.rows["train"] == whole.rows["train"][kept]).all()  # All records of a patient, or none.
+        assert all((data.rows[split] == whole.rows[split]).all() for split in ("val", "test"))
+        assert not patients(data) & (patients(data, "val") | patients(data, "test"))
+
+
+def test_a_fraction_is_all_that_training_counts_and_draws_from(tmp_path):
+    make_ptbxl(tmp_path, records=200, folds=range(1, 11))
+    whole, small = ptbxl(tmp_path), ptbxl(tmp_path, fraction=0.2)
+    rows = small.rows["train"]
+    assert (small.train_counts == (small.states[rows] == 1).sum(0)).all() and (small.train_counts < whole.train_counts).any()
+    assert set(torch.cat([batch["record"] for batch in batches(small)]).tolist()) <= set(rows.tolist())
+    plan = small.support_plan(2, 3)
+    assert set(rows[plan.records]) <= set(rows)
+    half = 0.5 / len(rows)
+    names = {label: float(prior) for label, prior in zip(small.usable.nonzero()[0], batches(small)[0]["prior"], strict=True)}
+    expected = (small.train_counts / (small.states[rows] != -1).sum(0).clip(1)).clip(half, 1 - half)
+    assert names == {label: pytest.approx(expected[label]) for label in names}
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.01, float("nan")])
+def test_a_fraction_outside_is_refused(fraction):
+    with pytest.raises(UserError, match=r"data\.fraction .* must be above 0 and at most 1"):
+        SimulatedDataModule(fraction=fraction)
+
+
+def test_a_fraction_without_a_record_is_refused():
+    with pytest.raises(UserError, match=r"data\.fraction 0\.01 leaves none of the 40 training patients: give at least 0\.025"):
+        simulated(fraction=0.01)
+
+
 def test_without_a_folder_it_says_how_to_give_one():
     with pytest.raises(UserError, match="DATA_DIR"):
         PTBXLDataModule()

@@ -93,6 +93,21 @@ def test_findings_and_title_are_written_and_cut(tmp_path: Path) -> None:
         assert not (image[-3 * DOTS :] < 0.9).any()
 
 
+def test_a_note_is_written_below_the_grid_and_cut(tmp_path: Path) -> None:
+    plain, noted, full = (
+        pixels(plot_ecg(ecg(), 100.0, note=note, findings=findings, path=tmp_path / f"{number}.png"))
+        for number, (note, findings) in enumerate((("", ()), ("T over 1.2 mV", ()), ("右脚ブロック、" * 100, FINDINGS * 4)))
+    )
+    below = slice(193 * DOTS, None)
+    assert ink(noted[below]).any()
+    grid = (abs(plain - noted) > 0).any(-1)[: 170 * DOTS]
+    assert grid.mean() < 0.2  # The page above is drawn as before, a little higher.
+    for image in (noted, full):  # nothing leaves the margins
+        assert not (image[:, : 15 * DOTS] < 0.9).any()
+        assert not (image[:, 282 * DOTS :] < 0.9).any()
+        assert not (image[-3 * DOTS :] < 0.9).any()
+
+
 def test_tall_waves_lower_the_gain_and_stay_on_the_grid(tmp_path: Path) -> None:
     def pulse(image: np.ndarray) -> int:
         """The height of the first row's calibration pulse, in pixels."""

@@ -7,7 +7,8 @@ import pytest
 
 from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
-from ecgclip.simulation import DRAWABLE, draw_label_sets
+from ecgclip.simulation import DRAWABLE, draw_label_sets, left_open
+from ecgclip.simulation.traits import TRAITS
 
 RHYTHMS = {"AFIB", "AFLT", "STACH", "SBRAD", "SARRH", "SVTAC", "PSVT", "PACE", "VT", "JUNC", "EAR", "3AVB", "SVARR"}
 
@@ -28,9 +29,18 @@ def test_the_simulator_draws_the_catalogue():
 
 def test_uniform_draws_every_label_about_equally_often(even):
     counts = Counter(label for labels in even for label in labels)
+    described = {other for trait in TRAITS.values() for other, share in trait.shows.items() if share}
     rest = np.array([counts[name] for name in DRAWABLE if name != "SR"])
+    alone = np.array([counts[name] for name in DRAWABLE if name != "SR" and name not in described])
     assert rest.min() > 0.6 * rest.mean()
-    assert rest.max() < 1.8 * rest.mean()
+    assert alone.max() < 1.8 * alone.mean()
+
+
+def test_what_a_picture_bears_out_is_named_or_left_open(even):
+    named = [labels for labels in even if "LVH" in labels]
+    assert 0.1 < np.mean(["VCLVH" in labels for labels in named]) < 0.9
+    assert all(("VCLVH" in labels) != ("VCLVH" in left_open(labels)) for labels in named)
+    assert not left_open({"NORM", "SR"})
 
 
 def test_hospital_has_a_long_tail(hospital):
