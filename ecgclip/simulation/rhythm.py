@@ -58,7 +58,7 @@ def timeline(heart: Heart, seconds: float, draws: Draws) -> Timeline:
         Onsets from ``LEAD_IN`` before the record to just after its end.
     """
     line = Timeline(mean_rr=60.0 / heart.rate)
-    beats = _RHYTHMS[heart.rhythm](heart, seconds, draws, line)
+    beats = RHYTHMS[heart.rhythm](heart, seconds, draws, line)
     # A pattern is made of early beats already.
     patterns = [event for event in heart.events if event in PATTERNS]
     for event in patterns or heart.events:
@@ -212,7 +212,7 @@ def _atrial_pacing(heart: Heart, seconds: float, draws: Draws, line: Timeline) -
     return beats
 
 
-_RHYTHMS = {
+RHYTHMS = {
     "sinus": _sinus,
     "fibrillation": _fibrillation,
     "flutter": _flutter,
