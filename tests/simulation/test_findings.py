@@ -1,5 +1,7 @@
 """Every label shows what its textbook says, measured on the finished record without looking into the simulator."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,25 @@ def test_a_label_meets_its_criteria(label):
 @pytest.mark.parametrize(("label", "not_"), [("NORM", "CRBBB"), ("NORM", "1AVB"), ("SR", "AFIB"), ("IMI", "AMI"), ("LAFB", "LPFB")])
 def test_a_label_does_not_meet_the_criteria_of_another(label, not_):
     assert np.mean([not criteria()[not_].failing(reading) for reading in readings([label], 8, 300)]) < 0.2
+
+
+def test_neurokit_measures_what_we_do():
+    """A ruler of others: rate, PQ and the top of T in lead II of normal people and of a first-degree block."""
+    nk = pytest.importorskip("neurokit2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for label, low, high in (("NORM", 0.11, 0.21), ("1AVB", 0.2, 0.38)):
+            pq = []
+            for ecg in simulate([{label}] * 5, range(20, 25), sampling_rate=RATE, noise=False):
+                ours, lead = measure(ecg, RATE), ecg[1].astype(float)
+                _, found = nk.ecg_peaks(lead, sampling_rate=RATE)
+                r = np.array(found["ECG_R_Peaks"], float)
+                assert 60 * RATE / np.median(np.diff(r)) == pytest.approx(ours.rate, abs=2)
+                _, waves = nk.ecg_delineate(lead, found["ECG_R_Peaks"], sampling_rate=RATE, method="dwt")
+                p, t = (np.array(waves[name], float) for name in ("ECG_P_Onsets", "ECG_T_Peaks"))
+                assert 0.18 < np.nanmedian(t - r) / RATE < 0.4
+                pq.append(np.nanmedian(r - p) / RATE - 0.5 * ours.qrs)
+            assert low < np.median(pq) < high
 
 
 def test_exchanged_arms_keep_r_progression_and_dextrocardia_loses_it():
