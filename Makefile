@@ -20,13 +20,14 @@ NEWEST = $(shell ls -dt runs/$(EXP)/*/ 2>/dev/null | head -n 1)
 FROM = $(patsubst %/,%,$(or $(RUN),$(NEWEST)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train resume validate test eval bench bench-ptbxl bench-sim2real bench-towers bench-sim gallery lint clean
+.PHONY: help setup train resume validate test eval bench bench-ptbxl bench-sim2real bench-towers bench-sim bench-signals fuzz gallery lint clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 	@echo
 	@echo "  EXP=resnet_bert            an experiment: experiments/*.yaml"
 	@echo "  DATA=ptbxl DATA_DIR=DIR    real data, stacked on the experiment: experiments/data/*.yaml"
+	@echo "  DATA=archive DATA_DIR=STORE    your own ECGs, as \`ecgclip prepare\` made them"
 	@echo "  RUN=runs/EXP/TIME          a run, for resume, validate and eval (the newest of EXP if left out)"
 	@echo "  RECIPES='resnet_bert champion' SEEDS='0 1 2' EPOCHS=10 MINUTES=15 JOBS=1    for bench-ptbxl (EPOCHS, MINUTES: each recipe's own)"
 	@echo "  ARGS='--model.loss siglip'   anything else, passed on"
@@ -68,6 +69,12 @@ bench-sim2real: $(READY) ## Train on simulated ECGs alone and read PTB-XL in DAT
 
 bench-towers: $(READY) ## Measure size and speed of every ECG tower
 	@$(BIN)/python -m ecgclip bench-towers $(ARGS)
+
+bench-signals: $(READY) ## Measure reading and filters against neurokit2, and the quality flags on PTB-XL in DATA_DIR
+	@$(BIN)/python -m ecgclip bench-signals $(if $(DATA_DIR),--data_root=$(DATA_DIR)) $(ARGS)
+
+fuzz: $(READY) ## Read 10,000 damaged files of every format
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/signals/fuzz_readers.py $(ARGS)
 
 gallery: $(READY) ## Draw a simulated ECG for every label, and a page to search them: gallery/index.html
 	@$(BIN)/python -m ecgclip gallery $(ARGS)

@@ -19,6 +19,7 @@ from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
 from ecgclip.paths import cache_dir
 from ecgclip.signals.augment import Augmentation
 from ecgclip.signals.leads import LEADS
+from ecgclip.signals.path import SignalPath
 from ecgclip.store import Store
 from ecgclip.towers.text_table import open_text_input
 
@@ -40,6 +41,25 @@ PTBXL_UNSEEN = (
     "PAC",
 )
 MICROVOLT = 1e-3  # mV; the unit of a store
+CACHED = "cache:"  # Before the name of a store in the cache, where a run's configuration names its data.
+
+
+def from_cache(root: str, data: str) -> Path:
+    """Return the store in the cache that a run's configuration names.
+
+    Args:
+        root: ``cache:`` and its name.
+        data: What the data set is called, for the error.
+
+    Raises:
+        UserError: When the cache has it no more.
+
+    """
+    name = root.removeprefix(CACHED)
+    path = cache_dir() / name
+    if not path.is_dir():
+        raise UserError(f"{data}: the cache has no {name}: give the data again with --data.root=DIR")
+    return path
 
 
 @rank_zero_only
@@ -136,6 +156,7 @@ class ECGDataModule(LightningDataModule, ABC):
             self.augmentation = Augmentation(crop_seconds=crop_seconds, **(augmentation or {}))
         except TypeError as error:
             raise UserError(f"data.augmentation: {str(error).split('.__init__() ')[-1]}") from error
+        self.unmentioned = "absent"
         self.store: Store
         self.states: np.ndarray
         self._support: SupportPlan | None = None
@@ -144,6 +165,11 @@ class ECGDataModule(LightningDataModule, ABC):
     def build_store(self) -> Path:
         """Make the store, or find it made, and return where it is."""
 
+    @property
+    def signal_path(self) -> SignalPath:
+        """What was done to the signals of the store."""
+        return Store.open(self.build_store()).signal_path
+
     def prepare_data(self) -> None:
         self.build_store()
 
@@ -151,7 +177,7 @@ class ECGDataModule(LightningDataModule, ABC):
         if hasattr(self, "store"):
             return
         self.store = Store.open(self.build_store())
-        self.states = self.store.labels(self.labels)
+        self.states = self.store.labels(self.labels, unmentioned=self.unmentioned)
         split = self.store.manifest["split"].to_numpy()
         self.rows = {name: np.flatnonzero(split == name) for name in ("train", "val", "test")}
         for name, rows in self.rows.items():
@@ -167,12 +193,7 @@ class ECGDataModule(LightningDataModule, ABC):
     @property
     def cached_name(self) -> str:
         """The store by its name in the cache, as a run's configuration has it: no folder of the user's."""
-        return f"cache:{self.store.path.relative_to(cache_dir())}"
-
-    @property
-    def seconds(self) -> float:
-        """Length of a record."""
-        return float(self.store.info["seconds"])
+        return f"{CACHED}{self.store.path.relative_to(cache_dir())}"
 
     @property
     def closing_split(self) -> str:

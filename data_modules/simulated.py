@@ -12,6 +12,7 @@ import ecgclip.simulation
 from data_modules.base import ECGDataModule
 from ecgclip.errors import UserError
 from ecgclip.paths import cache_dir, cache_key
+from ecgclip.signals.path import SignalPath
 from ecgclip.simulation import draw_label_sets, left_open, simulate_blocks
 from ecgclip.store import StoreWriter, quantise
 
@@ -46,14 +47,15 @@ class SimulatedDataModule(ECGDataModule):
         if seconds < self.crop_seconds:
             raise UserError(f"data.seconds {seconds} is shorter than data.crop_seconds {self.crop_seconds}: make records at least as long")
         self.counts = {"train": train, "val": val, "test": test}
-        self.prevalence, self.record_seconds, self.simulation_seed = prevalence, seconds, simulation_seed
+        self.prevalence, self.simulation_seed = prevalence, simulation_seed
+        self._path = SignalPath(self.sampling_rate, seconds)
 
     def build_store(self) -> Path:
         key = cache_key(
             simulator=_source_of(ecgclip.simulation),
             counts=self.counts,
             prevalence=self.prevalence,
-            seconds=self.record_seconds,
+            seconds=self._path.seconds,
             sampling_rate=self.sampling_rate,
             seed=self.simulation_seed,
         )
@@ -69,14 +71,14 @@ class SimulatedDataModule(ECGDataModule):
             for number, (split, count) in enumerate(self.counts.items())
             for row, labels in enumerate(draw_label_sets(count, 3 * self.simulation_seed + number, prevalence=self.prevalence))
         ]
-        with StoreWriter(path, sampling_rate=self.sampling_rate, seconds=self.record_seconds, annotated=None, made_from=key) as writer:
+        with StoreWriter(path, signal_path=self._path, annotated=None, made_from=key) as writer:
             if writer.finished:
                 return
             done = len(writer.ids)
             todo = jobs[done:]
             sets = [labels for _, _, labels in todo]
             seeds = [(3 * self.simulation_seed + number) * 10_000_019 + row for _, (number, row), _ in todo]
-            blocks = simulate_blocks(sets, seeds, sampling_rate=self.sampling_rate, seconds=self.record_seconds)
+            blocks = simulate_blocks(sets, seeds, sampling_rate=self.sampling_rate, seconds=self._path.seconds)
             with tqdm(total=len(jobs), initial=done, desc="Simulating ECGs", unit=" records") as bar:
                 for signals in blocks:
                     block, todo = todo[: len(signals)], todo[len(signals) :]
@@ -90,7 +92,7 @@ class SimulatedDataModule(ECGDataModule):
 
 def _row(name: str, split: str, labels: Collection[str]) -> dict[str, Any]:
     """Every simulated record is a patient of its own; what its picture bears out without a label is left open."""
-    known = {"labels": sorted(labels), "unknown": sorted(left_open(labels)), "modifiers": {}, "missing_leads": [], "quality": []}
+    known = {"labels": sorted(labels), "unknown": sorted(left_open(labels))}
     return {"id": name, "patient": name, "split": split, "source": "simulated", **known}
 
 

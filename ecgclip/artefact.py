@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ from ecgclip.model import ECGCLIP
 from ecgclip.naming import find
 from ecgclip.signals import Record
 from ecgclip.signals.leads import LEADS
-from ecgclip.signals.record import standardise
+from ecgclip.signals.path import SignalPath
 from ecgclip.towers import ECG_TOWERS, TEXT_TOWERS, FrozenTextTower, TextTower
 from ecgclip.towers.text_table import FROZEN, text_input
 from ecgclip.towers.tokenizer import japanese_tokenizer
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS, CATALOGUE, TOKENIZER = "config.json", "model.safetensors", "catalogue.yaml", "tokenizer"
 PROMPTS = "prompts.safetensors"
 NAMED = (("ecg tower", "ecg_tower", ECG_TOWERS), ("text tower", "text_tower", TEXT_TOWERS), ("loss", "loss", LOSSES))
@@ -52,14 +52,14 @@ class Finding:
     called: bool | None
 
 
-def save_artefact(model: ECGCLIP, folder: Path, *, thresholds: Mapping[str, float] | None = None, seconds: float = 10.0) -> Path:
+def save_artefact(model: ECGCLIP, folder: Path, *, thresholds: Mapping[str, float] | None = None, signal_path: SignalPath) -> Path:
     """Write everything that is needed to read ECGs with a model.
 
     Args:
         model: Trained.
         folder: Made anew; an older artefact there is replaced when the new one is whole.
         thresholds: Label id to the cosine from which it is called.
-        seconds: Length of the ECGs that the model was evaluated on; a file is cut to it.
+        signal_path: What was done to the ECGs that the model was trained on; the same is done to a file.
 
     Returns:
         The folder.
@@ -74,7 +74,7 @@ def save_artefact(model: ECGCLIP, folder: Path, *, thresholds: Mapping[str, floa
         "format": FORMAT,
         "ecgclip": ecgclip.__version__,
         "model": arguments,
-        "preprocessing": {"seconds": seconds},
+        "preprocessing": signal_path.to_dict(),
         "thresholds": dict(thresholds or {}),
     }
     (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -116,12 +116,12 @@ class Artefact:
         model: In evaluation mode.
         catalogue: Its labels.
         thresholds: Label id to the cosine from which it is called.
-        seconds: Length of the ECGs it reads.
+        signal_path: What is done to an ECG before it is read.
 
     """
 
-    def __init__(self, model: ECGCLIP, thresholds: Mapping[str, float], seconds: float) -> None:
-        self.model, self.thresholds, self.seconds = model.eval(), dict(thresholds), seconds
+    def __init__(self, model: ECGCLIP, thresholds: Mapping[str, float], signal_path: SignalPath) -> None:
+        self.model, self.thresholds, self.signal_path = model.eval(), dict(thresholds), signal_path
         self.catalogue = model.catalogue
         with torch.inference_mode():
             self._classes = model.label_vectors()
@@ -157,7 +157,7 @@ class Artefact:
                 model.take_prompts(load_file(folder / PROMPTS))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"the weights in {folder} do not load ({str(error).splitlines()[0]}): export the model again") from error
-        return cls(model.to(device), config["thresholds"], config["preprocessing"]["seconds"])
+        return cls(model.to(device), config["thresholds"], SignalPath.from_dict(config["preprocessing"]))
 
     def standardise(self, record: Record, sampling_rate: float) -> tuple[np.ndarray, np.ndarray]:
         """Bring a record into the twelve leads, at most as long as the ECGs that the model was evaluated on.
@@ -176,8 +176,9 @@ class Artefact:
         crop, duration = float(self.model.hparams["crop_seconds"]), record.signal.shape[1] / record.sampling_rate
         if duration < crop:
             raise UserError(f"is {duration:.3g} s long, at least {crop:g} s are needed: record a longer ECG")
-        signal, missing, _ = standardise(record, sampling_rate, min(self.seconds, duration))
-        return signal, np.array([lead not in missing for lead in LEADS])
+        path = replace(self.signal_path, sampling_rate=sampling_rate, seconds=min(self.signal_path.seconds, duration))
+        standard = path(record)
+        return standard.signal, np.array([lead not in standard.missing for lead in LEADS])
 
     @torch.inference_mode()
     def read(self, record: Record) -> list[Finding]:
@@ -202,6 +203,11 @@ class Artefact:
             threshold = self.thresholds.get(label.id)
             findings.append(Finding(label.id, label.ja, score, None if threshold is None else score >= threshold))
         return sorted(findings, key=lambda finding: -finding.score)
+
+
+def trained_path(folder: Path) -> SignalPath | None:
+    """Return what was done to the ECGs that a model was trained on; None where there is no artefact of it."""
+    return SignalPath.from_dict(_config(folder)["preprocessing"]) if (folder / CONFIG).is_file() else None
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +21,28 @@ COMMANDS = {
     "predict": "read ECG files with a trained model: predict ARTEFACT FILE... [--plot]; or score a whole split: predict --ckpt_path ...",
     "texts": "tell how far apart an experiment's labels lie for its text tower, before any training",
     "benchmark": "train recipes by seeds on PTB-XL within one budget, and write one table; goes on with what is missing",
+    "prepare": "make a data set out of an archive: prepare TABLE.csv or FOLDER --out STORE; goes on where it was stopped",
+    "check": "verify a store: check STORE",
+    "labels": "Japanese readings to labels: labels build | check | audit READINGS.csv",
     "simulate": "draw ECGs that show given labels: simulate --labels 完全右脚ブロック 心房細動 [--plot FILE] [--save DIR]",
     "gallery": "draw a simulated ECG for every label, and a page to search them",
     "bench-sim2real": "train on simulated ECGs alone, read PTB-XL with it, and write the tables; goes on with what is missing",
     "bench": "measure the speed of training against a straightforward implementation of the same model [--steps 40] [--repeats 3]",
     "bench-towers": "measure the size and speed of every ECG tower, and write their table",
     "bench-sim": "measure the simulator: speed, every label against its textbook, normal records against PTB-XL",
+    "bench-signals": "measure reading, filters and resampling against neurokit2 lead by lead, and write docs/signals.md",
+}
+# Commands with a parser of their own, imported only when they are called.
+LAZY = {
+    "benchmark": ("ecgclip.benchmark", "benchmark"),
+    "prepare": ("ecgclip.report.prepared", "prepare_command"),
+    "check": ("ecgclip.report.prepared", "check_command"),
+    "labels": ("ecgclip.labels.command", "labels_command"),
+    "simulate": ("ecgclip.report.simulated", "simulate_command"),
+    "gallery": ("ecgclip.report.gallery", "gallery_command"),
+    "bench-sim2real": ("ecgclip.benchmark.sim2real", "bench_sim2real"),
+    "bench-sim": ("ecgclip.benchmark.simulator", "bench_sim"),
+    "bench-signals": ("ecgclip.benchmark.signals", "bench_signals"),
 }
 HELP = f"""usage: ecgclip COMMAND ...    (also: lightning COMMAND ..., python -m ecgclip COMMAND ...)
 
@@ -40,6 +57,9 @@ examples:
   ecgclip fit --ckpt_path runs/resnet_bert/TIME/checkpoints/last.ckpt      (go on with a run)
   ecgclip test --ckpt_path runs/resnet_bert/TIME/checkpoints/best.ckpt
   ecgclip validate --ckpt_path RUN/checkpoints/best.ckpt --config experiments/data/ptbxl.yaml --data.root=DIR    (other data)
+  ecgclip labels build readings.csv --out catalogue.yaml
+  ecgclip prepare readings.csv --files DIR --catalogue catalogue.yaml --out archive
+  ecgclip fit --config experiments/resnet_bert.yaml --config experiments/data/archive.yaml --data.root=archive
   ecgclip texts --config experiments/resnet_bert.yaml
   ecgclip predict runs/resnet_bert/TIME/artefact 00001_lr.hea --plot
 
@@ -87,30 +107,9 @@ def _run(arguments: list[str]) -> None:
     if command == "predict" and rest and not rest[0].startswith("-"):
         read_files(rest)
         return
-    if command == "benchmark":
-        from ecgclip.benchmark import benchmark
-
-        benchmark(rest)
-        return
-    if command == "simulate":
-        from ecgclip.report.simulated import simulate_command
-
-        simulate_command(rest)
-        return
-    if command == "gallery":
-        from ecgclip.report.gallery import gallery_command
-
-        gallery_command(rest)
-        return
-    if command == "bench-sim2real":
-        from ecgclip.benchmark.sim2real import bench_sim2real
-
-        bench_sim2real(rest)
-        return
-    if command == "bench-sim":
-        from ecgclip.benchmark.simulator import bench_sim
-
-        bench_sim(rest)
+    if command in LAZY:
+        module, function = LAZY[command]
+        getattr(importlib.import_module(module), function)(rest)
         return
     if command in ("bench", "bench-towers"):
         from ecgclip.speed import bench, bench_towers
@@ -163,7 +162,7 @@ def read_files(arguments: list[str]) -> None:
     """``predict ARTEFACT FILE... [--plot [DIR]]``: print the five best Japanese labels of each ECG."""
     parser = argparse.ArgumentParser(prog="ecgclip predict", description="Read ECG files with a trained model.")
     parser.add_argument("artefact", type=Path, help="folder 'artefact' of a finished run")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="WFDB (.hea) or NumPy (.npy, .npz)")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="an ECG in any format that read_record knows")
     parser.add_argument("--top", type=int, default=5, help="labels to print (5)")
     parser.add_argument("--sampling_rate", type=float, help="Hz of a .npy file, which does not say")
     parser.add_argument(

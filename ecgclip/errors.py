@@ -1,7 +1,8 @@
 """What a user can mend: the one exception for it, and a parser that raises it."""
 
 import argparse
-from typing import NoReturn
+import sys
+from typing import Any, NoReturn
 
 
 class UserError(Exception):
@@ -17,6 +18,17 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
         super().__init__(prog=f"ecgclip {command}", description=description, epilog=epilog, allow_abbrev=False)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, taking ``--max-labels`` for ``--max_labels``."""
+        given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args([self._spelled(word) for word in given], namespace)
+
+    def _spelled(self, word: str) -> str:
+        name, mark, value = word.partition("=")
+        other = "--" + name[2:].replace("-", "_")
+        known = name.startswith("--") and name not in self._option_string_actions and other in self._option_string_actions
+        return other + mark + value if known else word
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as a :class:`UserError`."""

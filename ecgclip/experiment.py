@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from safetensors.torch import load_file
 
 from data_modules import ECGDataModule
-from ecgclip.artefact import WEIGHTS, save_artefact
+from ecgclip.artefact import WEIGHTS, save_artefact, trained_path
 from ecgclip.callbacks import Timing, ZeroShotEvaluation
 from ecgclip.callbacks.zero_shot import PER_LABEL, PICTURES
 from ecgclip.errors import UserError
@@ -172,7 +172,7 @@ class ExperimentCLI(LightningCLI):
             make=_first_process(),
         )
         own = run_of(Path(checkpoint)) if self.subcommand in EVALUATIONS else None
-        self.other_data = _other_data(own, settings.data.class_path) if own else None
+        self.other_data = _other_data(own, settings.data) if own else None
         if self.other_data:
             self.results = self.run_folder / self.other_data
             self.results.mkdir(exist_ok=True)
@@ -201,10 +201,22 @@ class ExperimentCLI(LightningCLI):
         settings = self.settings
         if self.subcommand in EVALUATIONS:
             self.model = _load_model(Path(settings.ckpt_path), self.datamodule.labels)
+            self._compare_signal_paths()
         elif settings.init_from:
             _take_weights(self.model, Path(settings.init_from))
         if self.subcommand == "fit" and _first_process():
             print(f"Run folder: {self.run_folder}", flush=True)
+
+    def _compare_signal_paths(self) -> None:
+        """Tell where these ECGs were not filtered as those that the model was trained on: a figure that drops may drop for that."""
+        trained, here = trained_path(self.run_folder / ARTEFACT), self.datamodule.signal_path
+        if trained and _first_process():
+            for name in ("filter", "mains"):
+                if (one := getattr(trained, name)) != (other := getattr(here, name)):
+                    print(
+                        f"The model was trained with {name} {one}, these ECGs have {name} {other}: see the figures in that light",
+                        flush=True,
+                    )
 
     def after_fit(self) -> None:
         """Evaluate the best checkpoint, and write the artefact and the closing table."""
@@ -219,7 +231,7 @@ class ExperimentCLI(LightningCLI):
         if self.datamodule.closing_split == "test":
             trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
         if trainer.is_global_zero:
-            save_artefact(self.model, self.run_folder / ARTEFACT, thresholds=thresholds, seconds=self.datamodule.seconds)
+            save_artefact(self.model, self.run_folder / ARTEFACT, thresholds=thresholds, signal_path=self.datamodule.signal_path)
             self._print_results(self.datamodule.closing_split)
 
     def validate(self, **kwargs: Any) -> None:
@@ -330,16 +342,21 @@ def _first_process() -> bool:
     return not _get_rank()
 
 
-def _other_data(run: Path, data_module: str) -> str | None:
+def _other_data(run: Path, data: Any) -> str | None:
     """Return what the folder for results on these data is called (``ptbxl``), or None where they are of the run's own kind.
 
     Args:
         run: Folder of the run.
-        data_module: Import path of the data module's class.
+        data: Settings of the data module: ``class_path`` and ``init_args``.
     """
-    own = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))["data"]["class_path"]
-    names = [path.rpartition(".")[2] for path in (own, data_module)]
-    return None if names[0] == names[1] else names[1].removesuffix("DataModule").lower()
+    own = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))["data"]
+    names = [_data_name(of["class_path"], of.get("init_args") or {}) for of in (own, data)]
+    return None if names[0] == names[1] else names[1]
+
+
+def _data_name(class_path: str, arguments: Any) -> str:
+    """Several public sets share one data module and are told apart by their name."""
+    return str(arguments.get("name") or class_path.rpartition(".")[2].removesuffix("DataModule").lower())
 
 
 def _keep_history(metrics: Path) -> None:

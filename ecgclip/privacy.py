@@ -28,7 +28,16 @@ def patient_key(raw: str, salt: str) -> str:
     number = re.sub(r"^(\d+)\.0+$", r"\1", number).lstrip("0") or number[-1:]
     if not number:
         raise UserError("a patient number is empty: fill the column, or leave the record out")
+    return _keyed(number, salt)
+
+
+def record_key(raw: str, salt: str) -> str:
+    """Return the id of a record: as :func:`patient_key`, of a text that is taken as it is, such as a path within the archive."""
+    return _keyed(unicodedata.normalize("NFC", raw), salt)
+
+
+def _keyed(text: str, salt: str) -> str:
     if not salt:
         raise UserError("the salt for patient keys is empty: give any secret text, and keep it with the archive")
     key = hashlib.blake2b(salt.encode()).digest()
-    return hashlib.blake2b(number.encode(), key=key, digest_size=12).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=12).hexdigest()

@@ -1,7 +1,8 @@
 """Records on disk: one memory map of microvolts, and a table that says what each row is.
 
-A store is a folder: ``signals.i16`` ``(N, 12, T)`` little-endian int16 at 1 uV per unit, ``manifest.parquet`` with a row per record, and
-``store.json``. It is written under another name and renamed when it is whole, so that whatever has the name of a store is one.
+A store is a folder: ``signals.i16`` ``(N, 12, T)`` little-endian int16 at 1 uV per unit, ``manifest.parquet`` with a row per record,
+``store.json`` and, where it has labels of its own, ``catalogue.yaml``. It is written under another name and renamed when it is whole,
+so that whatever has the name of a store is one.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,17 +21,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.json as pa_json
 import pyarrow.parquet as pq
+import yaml
 
 from ecgclip.errors import UserError
 from ecgclip.signals.leads import LEADS
+from ecgclip.signals.path import SignalPath
 
 if TYPE_CHECKING:
     from ecgclip.labels import Catalogue
 
-FORMAT, VERSION = "ecgclip-store", 1
-SIGNALS, MANIFEST, INFO = "signals.i16", "manifest.parquet", "store.json"
+FORMAT, VERSION = "ecgclip-store", 2
+SIGNALS, MANIFEST, INFO, CATALOGUE = "signals.i16", "manifest.parquet", "store.json", "catalogue.yaml"
 MICROVOLTS = 1000.0  # Per mV.
+MORE = "_more"  # In a row of an unfinished store: the next one is of the same file, and neither counts alone.
 _JOB, _ROWS = "job.json", "rows.jsonl"  # Of an unfinished store: what is being made, and the rows so far.
 _BLOCK = 1 << 24
 
@@ -42,12 +47,24 @@ _SCHEMA = pa.schema(
         ("split", pa.string()),
         ("labels", _TEXTS),
         ("unknown", _TEXTS),
+        ("hedged", _TEXTS),
+        ("negated", _TEXTS),
         ("modifiers", pa.string()),
         ("missing_leads", _TEXTS),
         ("quality", _TEXTS),
+        ("amplitude", pa.float32()),
         ("source", pa.string()),
+        ("age", pa.float32()),
+        ("sex", pa.string()),
+        ("year", pa.int32()),
+        ("device", pa.string()),
+        ("site", pa.string()),
+        ("setting", pa.string()),
     ]
 )
+_LISTS = [field.name for field in _SCHEMA if field.type == _TEXTS]
+_OPTIONAL = ("amplitude", "age", "sex", "year", "device", "site", "setting")  # None where nobody knows.
+Revise = Callable[[pa.Table], pa.Table]
 
 
 def quantise(signal: np.ndarray) -> np.ndarray:
@@ -62,7 +79,8 @@ class Store:
     Attributes:
         path: The folder.
         info: The contents of ``store.json``: ``sampling_rate``, ``seconds``, ``leads``, ``records``, ``splits`` (counts), ``annotated``
-            (ids of the labels that the data set speaks of, None for all), ``made_from``, ``checksums``.
+            (ids of the labels that the data set speaks of, None for all), ``signal_path`` (what was done to the signals), ``made_from``,
+            ``notes`` (what was found while it was made), ``checksums``.
 
     """
 
@@ -90,7 +108,7 @@ class Store:
                 raise KeyError
             if info["version"] != VERSION:
                 raise UserError(f"{path} is a store of version {info['version']}, this program reads version {VERSION}: prepare it again")
-            if info["leads"] != list(LEADS) or not {"sampling_rate", "annotated", "made_from", "checksums"} <= info.keys():
+            if info["leads"] != list(LEADS) or not {"sampling_rate", "annotated", "signal_path", "made_from", "checksums"} <= info.keys():
                 raise KeyError
             expected = int(info["records"]) * len(LEADS) * int(info["samples"]) * 2
         except (ValueError, KeyError, TypeError, OSError):
@@ -121,10 +139,16 @@ class Store:
         """Hz."""
         return float(self.info["sampling_rate"])
 
+    @property
+    def signal_path(self) -> SignalPath:
+        """What was done to the signals."""
+        return SignalPath.from_dict(self.info["signal_path"])
+
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        """A row per record: ``id``, ``patient``, ``split``, ``labels``, ``unknown`` (lists of ids), ``modifiers`` (JSON text),
-        ``missing_leads``, ``quality`` (lists), ``source`` and, where it was asked for, ``reading``.
+        """A row per record: ``id``, ``patient``, ``split``, ``labels``, ``unknown``, ``hedged``, ``negated`` (lists of ids), ``modifiers``
+        (JSON text), ``missing_leads``, ``quality`` (lists), ``amplitude`` (mV), ``source``, ``age``, ``sex``, ``year``, ``device``,
+        ``site``, ``setting`` (None where nobody knows) and, where it was asked for, ``reading``.
         """
         table = pq.read_table(self.path / MANIFEST)
         return pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
@@ -146,10 +170,15 @@ class Store:
         """
         return np.take(self._signals, rows, axis=0)
 
-    def labels(self, catalogue: "Catalogue") -> np.ndarray:
+    def labels(self, catalogue: "Catalogue", *, unmentioned: str = "absent") -> np.ndarray:
         """Return ``(N, L)`` int8 states of all records in the order of a catalogue.
 
         Labels that the data set does not speak of are unknown. Those that the catalogue does not hold are left out.
+
+        Args:
+            catalogue: The labels.
+            unmentioned: What it means that a record says nothing of a label: ``absent``, or ``unknown``, so that only what a reading
+                denies is negative.
 
         Raises:
             UserError: When the two have no label in common.
@@ -158,15 +187,16 @@ class Store:
         known, annotated = set(catalogue.ids), self.info["annotated"]
         if annotated is not None:
             annotated = [label for label in annotated if label in known]
-        rows = list(zip(self.manifest["labels"], self.manifest["unknown"], strict=True))
-        if not (annotated if annotated is not None else any(known.intersection(positives) for positives, _ in rows)):
+        rows = list(zip(self.manifest["labels"], self.manifest["unknown"], self.manifest["negated"], strict=True))
+        if not (annotated if annotated is not None else any(known.intersection(positives) for positives, _, _ in rows)):
             raise UserError(f"{self.path} and the catalogue have no label in common: check that their ids are written alike")
-        distinct: dict[tuple[tuple[str, ...], tuple[str, ...]], np.ndarray] = {}
+        distinct: dict[tuple[tuple[str, ...], ...], np.ndarray] = {}
         states = np.empty((len(self), len(catalogue)), np.int8)
-        for i, (positives, unknown) in enumerate(rows):
-            key = (tuple(p for p in positives if p in known), tuple(u for u in unknown if u in known))
+        for i, row in enumerate(rows):
+            positives, unknown, negated = key = tuple(tuple(label for label in labels if label in known) for labels in row)
             if key not in distinct:
-                distinct[key] = catalogue.states(key[0], key[1], annotated)
+                spoken_of = annotated if unmentioned == "absent" else [*positives, *negated]
+                distinct[key] = catalogue.states(positives, unknown, spoken_of)
             states[i] = distinct[key]
         return states
 
@@ -193,7 +223,7 @@ class StoreWriter:
 
     ::
 
-        with StoreWriter(path, sampling_rate=100, seconds=10, annotated=None, made_from=key) as writer:
+        with StoreWriter(path, signal_path=SignalPath(), annotated=None, made_from=key) as writer:
             if not writer.finished:
                 writer.append(signals, rows)
                 writer.finish()
@@ -203,8 +233,7 @@ class StoreWriter:
 
     Args:
         path: Where the store will be. What is there must be a store, an empty folder or nothing.
-        sampling_rate: Hz.
-        seconds: Length of each record.
+        signal_path: What is done to the signals; sets their rate and length.
         annotated: Ids of the labels that the data set speaks of; None for all of them.
         made_from: A text that changes with whatever changes the result, such as :func:`ecgclip.paths.cache_key`'s. An unfinished store is
             gone on with, and a finished one is kept, where it is the same.
@@ -219,28 +248,27 @@ class StoreWriter:
         self,
         path: str | Path,
         *,
-        sampling_rate: float,
-        seconds: float,
+        signal_path: SignalPath,
         annotated: Collection[str] | None,
         made_from: str,
     ) -> None:
         self.path = Path(path)
         self.part = _beside(self.path, ".part")
-        self.samples = round(seconds * sampling_rate)
+        self.samples = round(signal_path.seconds * signal_path.sampling_rate)
         self.job = {
             "format": FORMAT,
             "version": VERSION,
             "made_from": made_from,
-            "sampling_rate": float(sampling_rate),
-            "seconds": float(seconds),
+            "sampling_rate": float(signal_path.sampling_rate),
+            "seconds": float(signal_path.seconds),
             "samples": self.samples,
+            "signal_path": signal_path.to_dict(),
             "leads": list(LEADS),
             "millivolts_per_unit": 1 / MICROVOLTS,
             "annotated": None if annotated is None else sorted(annotated),
         }
         self.finished = False
         self.ids: set[str] = set()
-        self._rows: list[dict[str, Any]] = []
         self._open = contextlib.ExitStack()
         self._signals: BinaryIO
         self._table: BinaryIO
@@ -264,8 +292,8 @@ class StoreWriter:
 
         Args:
             signals: ``(n, 12, T)`` int16, 1 uV per unit; see :func:`quantise`.
-            rows: ``n`` rows of the manifest: ``id``, ``patient``, ``split``, ``labels``, ``unknown``, ``modifiers`` (a mapping),
-                ``missing_leads``, ``quality``, ``source`` and, to keep it, ``reading``.
+            rows: ``n`` rows of the manifest, see :attr:`Store.manifest`: ``id``, ``patient``, ``split``, ``labels``, ``source``, and what
+                else is known; ``modifiers`` is a mapping.
 
         Raises:
             UserError: When the disk is full or the folder is locked.
@@ -283,27 +311,47 @@ class StoreWriter:
             # The rows come last: a row without its signal would be a lie, a signal without its row is cut off on resuming.
             self._write(self._signals, signals.astype("<i2", copy=False).tobytes())
             self._write(self._table, text.encode())
-        self._rows += plain
         self.ids.update(ids)
 
-    def finish(self) -> Path:
+    def read(self, row: int) -> np.ndarray:
+        """Return the signal of a record that has been written, ``(12, T)`` int16."""
+        count = len(LEADS) * self.samples
+        return np.fromfile(self.part / SIGNALS, "<i2", count, offset=2 * count * row).reshape(len(LEADS), self.samples)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows that have been written, in order, ``modifiers`` as JSON text."""
+        with open(self.part / _ROWS, encoding="utf-8") as file:
+            yield from map(json.loads, file)
+
+    def finish(self, *, revise: Revise | None = None, notes: Mapping[str, Any] | None = None, catalogue: "Catalogue | None" = None) -> Path:
         """Close the store and give it its name, in the place of the one that may be there.
+
+        Args:
+            revise: Called with the manifest of all records, whose rows it may change but neither add, drop nor move: what only all
+                records together can tell, such as their split.
+            notes: Plain values for ``store.json``; called for after ``revise``, which may still fill them.
+            catalogue: To be kept with the store, in ``catalogue.yaml``.
 
         Raises:
             UserError: When there is no record, or the disk is full.
 
         """
-        if not self._rows:
+        if not self.ids:
             raise UserError(f"{self.path}: no record to store: check what it is made from")
         with self._naming_the_next_step():
             os.fsync(self._signals.fileno())
-            pq.write_table(_table(self._rows), self.part / MANIFEST, compression="zstd")
-            counts = pd.Series([row["split"] for row in self._rows]).value_counts(sort=False)
-            checksums = {name: _checksum(self.part / name) for name in (SIGNALS, MANIFEST)}
+            table = _table(self.part / _ROWS)
+            table = revise(table) if revise else table
+            pq.write_table(table, self.part / MANIFEST, compression="zstd")
+            if catalogue is not None:
+                _write_text(self.part / CATALOGUE, yaml.safe_dump(catalogue.entries(), allow_unicode=True, sort_keys=False))
+            kept = (SIGNALS, MANIFEST, *([CATALOGUE] if catalogue is not None else []))
+            counts = table["split"].value_counts().to_pylist()
             info = self.job | {
-                "records": len(self._rows),
-                "splits": {k: int(v) for k, v in counts.items()},
-                "checksums": checksums,
+                "records": table.num_rows,
+                "splits": {count["values"]: count["counts"] for count in counts},
+                "notes": dict(notes or {}),
+                "checksums": {name: _checksum(self.part / name) for name in kept},
             }
             _write_text(self.part / INFO, json.dumps(info, indent=2, ensure_ascii=False) + "\n")
             _replace(self.part, self.path)
@@ -341,22 +389,28 @@ class StoreWriter:
         """Keep the records of which both parts are whole."""
         record_bytes = len(LEADS) * self.samples * 2
         whole = (self.part / SIGNALS).stat().st_size // record_bytes
-        lines = (self.part / _ROWS).read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith(b"\n")][:whole]
-        self._rows = [json.loads(line) for line in kept]
-        self.ids = {row["id"] for row in self._rows}
-        self._signals.truncate(len(kept) * record_bytes)
-        self._table.truncate(sum(map(len, kept)))
+        length, read = 0, 0
+        pending: list[str] = []
+        with open(self.part / _ROWS, "rb") as lines:
+            for line in lines:
+                if len(self.ids) + len(pending) == whole or not line.endswith(b"\n"):
+                    break
+                row = json.loads(line)
+                pending.append(row["id"])
+                read += len(line)
+                if not row.get(MORE):
+                    self.ids.update(pending)
+                    length, pending = read, []
+        self._signals.truncate(len(self.ids) * record_bytes)
+        self._table.truncate(length)
 
     @staticmethod
     def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-        plain = {name: row[name] for name in _SCHEMA.names}
-        plain["modifiers"] = json.dumps(plain["modifiers"], ensure_ascii=False, sort_keys=True)
-        for name in ("labels", "unknown", "missing_leads", "quality"):
-            plain[name] = list(plain[name])
-        if row.get("reading") is not None:
-            plain["reading"] = row["reading"]
-        return plain
+        plain = {name: row[name] for name in ("id", "patient", "split", "source")}
+        plain |= {name: list(row.get(name, ())) for name in _LISTS}
+        plain["modifiers"] = json.dumps(row.get("modifiers", {}), ensure_ascii=False, sort_keys=True)
+        plain |= {name: row[name] for name in (*_OPTIONAL, "reading") if row.get(name) is not None}
+        return plain | {name: row[name] for name in row if name.startswith("_")}
 
     @staticmethod
     def _write(file: BinaryIO, data: bytes) -> None:
@@ -414,9 +468,14 @@ def _replace(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    schema = _SCHEMA.append(pa.field("reading", pa.string())) if any("reading" in row for row in rows) else _SCHEMA
-    return pa.Table.from_pylist(list(rows), schema=schema)
+def _table(rows: Path) -> pa.Table:
+    """Read the rows as a table, without making each an object of Python's."""
+    schema = _SCHEMA.append(pa.field("reading", pa.string()))
+    parsing = pa_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    table = pa_json.read_json(rows, pa_json.ReadOptions(block_size=_BLOCK), parsing).select(schema.names)
+    if table["reading"].null_count == table.num_rows:
+        table = table.drop_columns(["reading"])
+    return table.combine_chunks()
 
 
 def _write_text(path: Path, text: str) -> None:

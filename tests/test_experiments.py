@@ -31,12 +31,11 @@ def test_every_experiment_runs_alone(tmp_path, experiment):
 
 
 @pytest.mark.parametrize("experiment", experiments())
-@pytest.mark.parametrize("data", sorted(path.stem for path in (EXPERIMENTS / "data").glob("*.yaml")))
-def test_data_stacks_on_every_experiment(tmp_path, capfd, experiment, data):
+def test_data_stacks_on_every_experiment(tmp_path, capfd, experiment):
     make_ptbxl(tmp_path / "ptbxl", records=60, folds=range(1, 10))
     run = fit(
         tmp_path,
-        f"--config={EXPERIMENTS / 'data' / data}.yaml",
+        f"--config={EXPERIMENTS / 'data' / 'ptbxl.yaml'}",
         f"--data.root={tmp_path / 'ptbxl'}",
         "--data.batch_size=16",
         "--trainer.max_epochs=1",
@@ -52,8 +51,17 @@ def test_data_stacks_on_every_experiment(tmp_path, capfd, experiment, data):
     for name in ("caption", "crop_seconds", "withhold"):
         assert saved["data"]["init_args"][name] == own.get(name, saved["data"]["init_args"][name])
     assert saved["data"]["init_args"]["root"].startswith("cache:ptbxl/")
-    assert set(yaml.safe_load((EXPERIMENTS / "data" / f"{data}.yaml").read_text())) <= {"data", "trainer"}
     assert "fold 10" in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("path", sorted((EXPERIMENTS / "data").glob("*.yaml")), ids=lambda path: path.stem)
+def test_data_to_stack_sets_data_and_names_its_folder_when_it_is_not_given(path, capsys):
+    assert set(yaml.safe_load(path.read_text(encoding="utf-8"))) <= {"data", "trainer"}
+    with pytest.raises(SystemExit):
+        main(["fit", f"--config={EXPERIMENTS / 'debug.yaml'}", f"--config={path}"])
+    said = capsys.readouterr().err
+    assert "--data.root=" in said
+    assert len(said.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

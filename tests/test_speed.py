@@ -10,6 +10,7 @@ from ecgclip.baseline_speed import PlainModel, PlainRecords, plain_records_per_s
 from ecgclip.cli import main
 from ecgclip.labels.captions import joined_caption
 from ecgclip.model import ECGCLIP
+from ecgclip.signals.path import SignalPath
 from ecgclip.speed import has_yardstick, plain_model
 from ecgclip.store import Store, StoreWriter, quantise
 from ecgclip.towers.tokenizer import japanese_tokenizer
@@ -49,7 +50,7 @@ def test_the_yardstick_is_the_same_model(tower):
 
 
 def test_it_trains(tmp_path):
-    with StoreWriter(tmp_path / "store", sampling_rate=100, seconds=3, annotated=None, made_from="x") as writer:
+    with StoreWriter(tmp_path / "store", signal_path=SignalPath(100, 3), annotated=None, made_from="x") as writer:
         signals = np.random.default_rng(0).normal(0, 0.5, (8, 12, 300))
         row = {"split": "train", "labels": [], "unknown": [], "modifiers": {}, "missing_leads": [], "quality": [], "source": "test"}
         writer.append(quantise(signals), [row | {"id": f"r{i}", "patient": f"p{i}"} for i in range(8)])

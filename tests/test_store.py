@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ecgclip.errors import UserError
+from ecgclip.signals.path import SignalPath
 from ecgclip.store import Store, StoreWriter, quantise
 
 RATE, SECONDS, SAMPLES = 50.0, 1.0, 50
@@ -38,7 +39,7 @@ def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
 
 
 def writer(path: Path, made_from: str = "a", annotated: Sequence[str] | None = ("NORM", "SR", "LAFB", "LAXD")) -> StoreWriter:
-    return StoreWriter(path, sampling_rate=RATE, seconds=SECONDS, annotated=annotated, made_from=made_from)
+    return StoreWriter(path, signal_path=SignalPath(RATE, SECONDS), annotated=annotated, made_from=made_from)
 
 
 def make(path: Path, count: int = 8, seed: int = 0, made_from: str = "a") -> Path:
@@ -157,7 +158,7 @@ def _info(**changes: Any) -> Any:
         (_info(format="zarr"), r"store.json is not that of a store"),
         (_info(leads=["I", "II"]), r"store.json is not that of a store"),
         (_info(records="8"), r"does not belong to the 8 records"),
-        (_info(version=2), r"a store of version 2, this program reads version 1: prepare it again"),
+        (_info(version=1), r"a store of version 1, this program reads version 2: prepare it again"),
     ],
 )
 def test_a_damaged_or_foreign_folder_is_refused_in_one_line(tmp_path: Path, damage: Any, says: str) -> None:

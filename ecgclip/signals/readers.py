@@ -18,12 +18,13 @@ _GAIN = re.compile(r"^([-+]?[\d.]+(?:[eE][-+]?\d+)?)(?:\((-?\d+)\))?(?:/(\S+))?$
 _NO_SAMPLE = -32768  # Format 16's mark for a sample that is missing.
 
 
-def read_record(path: str | Path, *, sampling_rate: float | None = None) -> Record:
+def read_record(path: str | Path, *, sampling_rate: float | None = None, salt: str | None = None) -> Record:
     """Read one ECG.
 
     Args:
         path: WFDB (``.hea``, ``.dat``, ``.mat`` with its ``.hea``, or the bare record name) or NumPy (``.npy``, ``.npz``).
         sampling_rate: Hz of a ``.npy``, which does not say; not for other formats.
+        salt: Of the key of the patient, where the file says who that is; None for no key.
 
     Returns:
         The record in mV. ``.npy``: ``(12, T)`` or ``(T, 12)`` mV in the order of ``LEADS``. ``.npz``: ``signal`` in mV, ``sampling_rate``
@@ -33,6 +34,10 @@ def read_record(path: str | Path, *, sampling_rate: float | None = None) -> Reco
         UserError: When there is no such file, or it cannot be read: one line with its name.
     """
     path = Path(path)
+    if path.parent.is_file():  # A part of a file: an exam of CODE-15 %, a structure of CPSC 2018, a modified lead of MIT-BIH.
+        from ecgclip.signals.public.within import read_within
+
+        return read_within(path)
     reader = _read_wfdb if Path(f"{path}.hea").is_file() else READERS.get(path.suffix.lower())
     if reader is not _read_wfdb and not path.exists():
         kind = "" if reader else " (nor a WFDB record of that name)"

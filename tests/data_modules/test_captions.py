@@ -18,6 +18,7 @@ from data_modules.captions import Captions
 from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.paths import cache_dir
+from ecgclip.signals.path import SignalPath
 from ecgclip.store import StoreWriter
 from ecgclip.towers.language_model import LanguageModel
 from ecgclip.towers.text_table import TextTable
@@ -266,7 +267,7 @@ class EveryLabel(ECGDataModule):
                 | {"modifiers": {labels[0]: "急性"}, "source": "test"}
                 for i, labels in enumerate(sets)
             ]
-            with StoreWriter(path, sampling_rate=100.0, seconds=3.0, annotated=None, made_from="test") as writer:
+            with StoreWriter(path, signal_path=SignalPath(100.0, 3.0), annotated=None, made_from="test") as writer:
                 writer.append(np.zeros((len(rows), 12, 300), np.int16), rows)
                 writer.finish()
         return path

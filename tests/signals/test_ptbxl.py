@@ -10,6 +10,7 @@ import pytest
 
 from ecgclip.errors import UserError
 from ecgclip.prepare import prepare
+from ecgclip.signals.path import SignalPath
 from ecgclip.signals.ptbxl import qrs_axis, read_ptbxl, refine_axis
 from ecgclip.signals.record import Item
 from ecgclip.store import Store
@@ -114,7 +115,7 @@ def test_a_fold_that_is_not_on_disk_is_announced_and_skipped(tmp_path: Path) -> 
     assert f"fold 10 is not in {folder}: no test split" in found.notes
     assert f"fold 2 is not in {folder}: its records are left out of train" in found.notes
     assert Counter(item.split for item in found.items) == {"train": 5, "val": 5}
-    store = Store.open(prepare(found.items, tmp_path / "s", sampling_rate=100, seconds=10, annotated=found.annotated, workers=1))
+    store = Store.open(prepare(found.items, tmp_path / "s", signal_path=SignalPath(100, 10), annotated=found.annotated, workers=1))
     assert len(store) == 9
     assert "00001_lr.dat" in (tmp_path / "s.rejected.csv").read_text("utf-8-sig")
 
@@ -124,7 +125,7 @@ def test_whichever_rate_is_on_disk_serves(tmp_path: Path, on_disk: int, wanted: 
     folder = make_ptbxl(tmp_path / "p", records=2, folds=[1], sampling_rate=on_disk)
     found = read_ptbxl(folder, wanted)
     assert all(f"records{on_disk}" in str(item.path) for item in found.items)
-    store = Store.open(prepare(found.items, tmp_path / "s", sampling_rate=wanted, seconds=10, annotated=None, workers=1))
+    store = Store.open(prepare(found.items, tmp_path / "s", signal_path=SignalPath(wanted, 10), annotated=None, workers=1))
     signal = store.read(np.array([0]))[0] / 1000
     assert signal.shape == (12, wanted * 10)
     assert qrs_axis(signal, wanted) == pytest.approx(50, abs=3)
@@ -203,7 +204,7 @@ def test_lad_is_settled_by_the_signal_and_nothing_else_is_touched() -> None:
 
 def test_the_store_holds_the_settled_labels(tmp_path: Path) -> None:
     found = read_ptbxl(make_ptbxl(tmp_path / "p", records=10, folds=[1, 9]), 100)
-    out = prepare(found.items, tmp_path / "s", sampling_rate=100, seconds=10, annotated=found.annotated, refine=refine_axis, workers=1)
+    out = prepare(found.items, tmp_path / "s", signal_path=SignalPath(100, 10), annotated=found.annotated, refine=refine_axis, workers=1)
     manifest = Store.open(out).manifest
     for _, row in manifest.iterrows():
         assert ("LAXD" in row["labels"]) == bool({"LAFB", "ILMI"} & set(row["labels"]))
@@ -229,7 +230,7 @@ def test_the_real_one_agrees_with_its_table(tmp_path: Path) -> None:
     assert len({item.patient for item in found.items}) == table["patient_id"].nunique()
     some = found.items[::500]
     store = Store.open(
-        prepare(some, tmp_path / "s", sampling_rate=100, seconds=10, annotated=found.annotated, refine=refine_axis, workers=1)
+        prepare(some, tmp_path / "s", signal_path=SignalPath(100, 10), annotated=found.annotated, refine=refine_axis, workers=1)
     )
     for i, item in enumerate(some):
         reference = wfdb.rdrecord(str(item.path.with_suffix(""))).p_signal.T

@@ -15,6 +15,7 @@ import pytest
 
 from ecgclip.errors import UserError
 from ecgclip.prepare import prepare
+from ecgclip.signals.path import SignalPath
 from ecgclip.signals.record import Item
 from ecgclip.store import Store, quantise
 
@@ -30,7 +31,7 @@ def archive(folder: Path, count: int, rate: int = 100) -> list[Item]:
 
 
 def make(items: Sequence[Item], out: Path, workers: int | None = 1) -> Path:
-    return prepare(items, out, sampling_rate=100, seconds=1, annotated=["NORM", "LAXD"], workers=workers)
+    return prepare(items, out, signal_path=SignalPath(100, 1), annotated=["NORM", "LAXD"], workers=workers)
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -49,7 +50,7 @@ def test_an_archive_becomes_a_store_in_its_order(tmp_path: Path, capsys: pytest.
     assert list(store.manifest["id"]) == [item.id for item in items]
     assert list(store.manifest["split"]) == [item.split for item in items]
     row = store.manifest.iloc[3]
-    assert (row["unknown"], json.loads(row["modifiers"]), row["quality"], row["reading"]) == (
+    assert (row["unknown"], json.loads(row["modifiers"]), row["quality"][-1:], row["reading"]) == (
         ["LAXD"],
         {"IMI": "急性"},
         ["under50:IMI"],
@@ -70,7 +71,7 @@ def test_nothing_in_the_store_names_a_file(tmp_path: Path) -> None:
 def test_the_signal_can_settle_a_label(tmp_path: Path) -> None:
     items = archive(tmp_path / "a", 3)
     np.savez(items[1].path, signal=np.random.default_rng(0).normal(0, 2, (12, 100)), sampling_rate=100)
-    out = prepare(items, tmp_path / "s", sampling_rate=100, seconds=1, annotated=None, refine=loud_is_left_axis, workers=1)
+    out = prepare(items, tmp_path / "s", signal_path=SignalPath(100, 1), annotated=None, refine=loud_is_left_axis, workers=1)
     labels = list(Store.open(out).manifest["labels"])
     assert labels[1] == ["NORM", "LAXD"]
     assert labels[0] == ["NORM"]
@@ -140,7 +141,7 @@ def test_a_finished_store_is_not_made_again(tmp_path: Path, monkeypatch: pytest.
         return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in make(items, tmp_path / "s").iterdir()}
 
     first = files()
-    monkeypatch.setattr("ecgclip.prepare.read_record", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("ecgclip.prepare.engine.read_record", lambda path, **_: pytest.fail("read again"))
     assert files() == first
     # Where something has changed, it is.
     monkeypatch.undo()
@@ -152,6 +153,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from ecgclip.prepare import prepare
+from ecgclip.signals.path import SignalPath
 from ecgclip.signals.record import Item
 
 def slowly(item, signal, sampling_rate):
@@ -163,7 +165,7 @@ def slowly(item, signal, sampling_rate):
 if __name__ == "__main__":
     folder, out, workers = sys.argv[1:]
     items = [Item(f"id{i}", f"p{i}", "train", ("NORM",), path) for i, path in enumerate(sorted(Path(folder).glob("*.npz")))]
-    prepare(items, out, sampling_rate=100, seconds=1, annotated=None, refine=slowly, workers=int(workers))
+    prepare(items, out, signal_path=SignalPath(100, 1), annotated=None, refine=slowly, workers=int(workers))
 """
 
 
