@@ -11,7 +11,7 @@ import yaml
 
 from ecgclip.errors import UserError
 from ecgclip.labels.catalogue import Catalogue
-from ecgclip.labels.segments import ENDS, SEPARATORS, normalise, without_leads
+from ecgclip.labels.segments import ENDS, SEPARATORS, normalise, without_asides, without_leads
 
 POSITIVE, HEDGED, NEGATED = "positive", "hedged", "negated"
 Hedged = Literal["drop", "keep", "separate"]
@@ -22,16 +22,7 @@ _NORMAL = "NORM"
 # Where one is denied with a verb, so is what stands before it in a list: ST変化、Q波を認めない. A rhythm or a block stands by itself.
 _LISTED = frozenset({"repolarisation", "QRS", "ischaemia", "infarction", "chambers", "ectopy", ""})
 
-# A comparison with an earlier ECG, a history and a plan say nothing of this one.
-_NONE = r"(?:なし|無し|ない|無く|なく|認め(?:ず|ない)|不変|同様|ありません)"
-_ASIDE = re.compile(
-    rf"(?:前回|以前|前年|昨年|前年度|先回|既往|従来|過去)[^、。,;\n/]*?(?:変化|著変|変わり|変り|同様|不変|比較)[^、。,;\n/]*?(?:{_NONE}|です|(?=[、。,;\n/]|$))"
-    rf"|(?:(?<=^)|(?<=[、。,;\n ]))(?:著変|変化|有意な?変化|大きな変化)(?:は|を)?{_NONE}"
-    r"|(?<![A-Za-z])(?:no (?:significant |interval )?changes?|unchanged|not changed|n\.c\.)(?![A-Za-z])"
-    r"|[^、。,;\n/ ]*(?:植え?込み?(?:後|術後)|植込後|術後|アブレーション後|の既往|後状態|(?<![A-Za-z])s/p )[^、。,;\n/ ]*"
-    r"|(?:要)?(?:精査|経過観察|再検|フォロー|受診)(?:を)?(?:要す|必要|お願い[^、。,;\n]*|勧め[^、。,;\n]*|希望|下さい|ください)?",
-    re.IGNORECASE | re.MULTILINE,
-)
+_WAVES = frozenset({"repolarisation", "QRS", "ischaemia"})  # Q波・ST変化なし denies both.
 _SYMBOLS = {
     "?": HEDGED,
     "??": HEDGED,
@@ -44,10 +35,11 @@ _SYMBOLS = {
     "+": POSITIVE,
 }
 _SEVERITY = re.compile(
-    r"軽度な?の?|中等度の?|高度な?の?|著明な?の?|著しい|軽い|軽微な?|わずかな?に?|やや|若干の?|一部|散発性?の?|頻発性?の?|多発性?の?|時々|時折|一過性の?|"
+    r"軽度な?の?|中等度の?|高度な?の?|著明な?の?|著しい|軽い|軽微な?|わずかな?に?|やや|若干の?|一部|散発性?の?|頻発性?の?|多発性?の?|時々|時折|一過性の?|有意な|明らかな|新たに?な?|新規の?|"
     r"(?:mild|moderate|severe|marked|slight|minor|frequent|occasional|rare|few)(?:ly)?(?![a-z])",
     re.IGNORECASE,
 )
+_STAGE = re.compile(r"(?:亜急性|急性|陳旧性)の?(?=\x00)")
 _NOT_SEEN = (
     r"認め(?:ず|ない|られ(?:ず|ない|ません)|ません|がたい)|(?:み|見)られ(?:ず|ない|ません)|見ず|伴わ(?:ず|ない)|指摘できず|指摘されず"
 )
@@ -56,22 +48,26 @@ _MARKS = {  # What says of a finding whether it is there; the first that fits co
     "nodoubt": (
         r"疑(?:い|う|わせる|われる|わしい)?(?:べき)?(?:所見|変化|もの)?(?:は|も|を|に)?"
         rf"(?:なし|無し|ない|乏しい|ありません|{_NOT_SEEN})"
+        r"|可能性(?:は|も)?(?:低い|乏しい|少ない|なし|ない|否定的)|(?<![a-z])unlikely(?![a-z])"
     ),
     "hedge": (
         r"否定(?:は|も)?(?:でき(?:ず|ない|ません)|出来(?:ず|ない|ません)|し(?:きれ|得|え)(?:ず|ない))|除外(?:でき|出来)(?:ず|ない|ません)"
         r"|疑(?:い|う|われる|わしい|わせる|診|問)?|可能性|かも(?:しれ)?|境界(?:域|型)?|傾向|気味|考慮|思われ(?:る|ます)|示唆|鑑別"
-        r"|様(?:所見|波形|変化)|r/o|s/o|\?+|\(±\)|±|susp(?:ect(?:ed)?|icious|\.)?|possib(?:le|ly)|probabl[ey]|likely|borderline"
+        r"|(?<=\x00)か$|様(?:所見|波形|変化)|r/o|s/o|\?+|\(±\)|±|susp(?:ect(?:ed)?|icious|\.)?|possib(?:le|ly)|probabl[ey]|likely|borderline"
         r"|cannot (?:be )?(?:rule[d]? out|excluded?)|may be|consider|suggest(?:s|ive|ed)?"
     ),
-    "verb": rf"(?:い?ずれも)?(?:は|を|も|の|が)?(?:明らか(?:な|で)?(?:は)?|有意な?)?(?:{_NOT_SEEN})",
+    "verb": r"(?:いずれも|ともに|共に)(?:は|を)?(?:なし|無し|ない|陰性|否定的)|"
+    rf"(?:い?ずれも|ともに|共に)?(?:は|を|も|の|が)?(?:明らか(?:な|で)?(?:は)?|有意な?)?(?:{_NOT_SEEN})",
     "neg": (
-        r"なし|無し|無く|なく|ない|ありません|あらず|\(-\)|\[-\]|(?<!\d)-(?=$|\s)|否定的|否定され|否定|消失|陰性|改善|乏しい"
+        r"なし|無し|無く|なく|ない|ありません|あらず|\(-\)|\[-\]|(?<!\d)-(?=$|\s)|否定的|否定され|否定|なさそう|不十分|消失|陰性|改善|乏しい"
         r"|(?<![a-z])(?:negative|absent|ruled out|not (?:seen|present|evident)|denied)(?![a-z])"
     ),
     "pos": (
         r"あり|有り|有する|ある|認め(?:る|ます|た|られる|られます)?|(?:み|見)られ(?:る|ます|た)|呈する|伴う|出現|散見|を示す|\(\+\)|\+|です"
         r"|であ[るり]"
     ),
+    "opens": r"\(",
+    "closes": r"\)",
     "denies": r"(?<![a-z])(?:no|without|w/o|absence of|no evidence of|free of)(?![a-z])",
 }
 _MARK = re.compile("|".join(f"(?P<{kind}>{words})" for kind, words in _MARKS.items()), re.IGNORECASE)
@@ -183,7 +179,7 @@ class ReadingParser:
 
     def parse(self, text: str) -> Reading:
         """Read one reading."""
-        pieces = self._pieces(_ASIDE.sub("\n", normalise(text)))
+        pieces = self._pieces(without_asides(normalise(text)))
         for number, piece in enumerate(pieces):
             self._judge(pieces, number, piece)
         return self._settle(pieces)
@@ -198,7 +194,7 @@ class ReadingParser:
                 if name:
                     yield _Term(_key(name), (label.id,), exact=name if name in exact else "", whole=whole)
             if label.group == "infarction":
-                yield from _infarct_terms(label.ja, label.id)
+                yield from _infarct_terms(label.ja, label.en, label.id)
         if "AFIB" in ids or "AFLT" in ids:
             meant = [AF[self.af]] if self.af else ["AFIB", "AFLT"]
             labels = tuple(name for name in meant if name in ids)
@@ -277,19 +273,27 @@ class ReadingParser:
         """Give every finding of a piece its state, and what a list before it shares."""
         states: list[str] = []
         waiting: list[int] = []
-        ahead, shared = "", ""
-        residue = _SEVERITY.sub("", piece.marked)
+        outside: list[int] = []  # Findings before a bracket: what is said of those in it is not said of them.
+        ahead, shared, near = "", "", False
+        residue = _STAGE.sub("", _SEVERITY.sub("", piece.marked))
         for mark in _MARK.finditer(residue):
             kind = mark.lastgroup
             if kind == "finding":
                 states.append(ahead or POSITIVE)
                 if not ahead:
                     waiting.append(len(states) - 1)
+            elif kind == "opens" and residue.find("\x00", mark.end()) >= 0 and "\x00" in residue[mark.end() :].partition(")")[0]:
+                outside, waiting, ahead = [*outside, *waiting], [], ""
+            elif kind == "closes":
+                outside, waiting = [], [*outside, *waiting]
             elif kind == "denies":
                 ahead = NEGATED
             elif mark[0] in _SYMBOLS:  # It stands behind one finding and is that one's.
                 if waiting:
                     states[waiting[-1]] = _SYMBOLS[mark[0]]
+                    near = near or _SYMBOLS[mark[0]] == NEGATED
+                elif not states and mark[0][0] == "?":
+                    ahead = HEDGED
                 waiting = []
             elif kind == "hedge":
                 if waiting or states:
@@ -304,23 +308,24 @@ class ReadingParser:
             elif kind in ("verb", "neg", "nodoubt"):
                 for place in waiting:
                     states[place] = NEGATED
-                if waiting and (kind != "neg") and not shared:
+                if waiting and kind != "neg" and not shared:
                     shared = NEGATED
+                near = near or (bool(waiting) and kind == "neg")
                 waiting = []
             elif kind == "pos":
                 waiting = []
         piece.states = states
         piece.bare = bool(states) and set(residue) <= {"\x00", " "}
-        if shared:
-            self._share(pieces, number, shared, states)
+        if shared or near:
+            self._share(pieces, number, shared or NEGATED, states, near=not shared)
 
-    def _share(self, pieces: list[_Piece], number: int, state: str, states: list[str]) -> None:
-        """Carry a denial or a doubt back over the bare findings of the same list."""
+    def _share(self, pieces: list[_Piece], number: int, state: str, states: list[str], *, near: bool) -> None:
+        """Carry a denial or a doubt back over the bare findings of the same list; one that is near only over a middle dot."""
         if not states or states[0] != state:
             return
         before = pieces[number].before
         for earlier in reversed(pieces[:number]):
-            listed = state == NEGATED and before in ",、/&" and self._listed(earlier)
+            listed = state == NEGATED and not near and before in ",、/&・" and self._listed(earlier)
             if not earlier.bare or not (listed or (before == "・" and self._alike(earlier, pieces[number]))):
                 return
             earlier.states = [state] * len(earlier.states)
@@ -332,6 +337,8 @@ class ReadingParser:
     def _alike(self, one: _Piece, other: _Piece) -> bool:
         """Whether two pieces are of one kind, as 前壁梗塞・下壁梗塞 are."""
         kinds = [{self._groups.get(label, "") for term in piece.terms for label in term.labels} for piece in (one, other)]
+        for kind in kinds:
+            kind |= _WAVES if kind & _WAVES else set()
         return bool(kinds[0] & kinds[1])
 
     def _settle(self, pieces: list[_Piece]) -> Reading:
@@ -340,8 +347,8 @@ class ReadingParser:
         findings: list[Finding] = []
         unmatched: list[str] = []
         notes: list[str] = []
-        for piece in pieces:
-            if not piece.terms:
+        for earlier, piece in zip([None, *pieces], pieces, strict=False):
+            if not piece.terms or _of_a_part(piece, earlier):
                 if _FILL.sub("", _SEVERITY.sub("", _MARK.sub("", piece.text))):
                     unmatched.append(_FILL_ENDS.sub("", piece.text))
                 continue
@@ -416,7 +423,7 @@ def _key(name: str) -> str:
     return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
-def _infarct_terms(ja: str, label: str) -> Iterable[_Term]:
+def _infarct_terms(ja: str, en: str, label: str) -> Iterable[_Term]:
     """What is written for an infarct of a site: 陳旧性下壁心筋梗塞, 下壁OMI, OMI(下壁), inferior OMI."""
     site = ja.removesuffix("梗塞")
     for form, stage in (
@@ -438,6 +445,10 @@ def _infarct_terms(ja: str, label: str) -> Iterable[_Term]:
         ("{}の梗塞", ""),
     ):
         yield _Term(form.format(site), (label,), stage=stage)
+    if en.endswith(" myocardial infarction"):
+        place = _key(en.removesuffix("myocardial infarction"))
+        for form, stage in (("{}omi", "陳旧性"), ("omi({})", "陳旧性"), ("{}ami", "急性"), ("ami({})", "急性"), ("mi({})", "")):
+            yield _Term(form.format(place), (label,), stage=stage)
 
 
 def _stages(piece: _Piece) -> list[str]:
@@ -448,6 +459,14 @@ def _stages(piece: _Piece) -> list[str]:
         word = next((stage for stage in ("亜急性", *STAGES) if part.rstrip(" のな").lower().endswith(stage)), "")
         stages.append(STAGES.get(word, ""))
     return stages
+
+
+def _of_a_part(piece: _Piece, earlier: _Piece | None) -> bool:
+    """Whether ``normal`` is said of a part of the ECG only, as in ``axis normal`` and ``電気軸 正常``."""
+    if not all(term.whole for term in piece.terms):
+        return False
+    about = piece.marked + (earlier.text if earlier and piece.before == " " and not earlier.terms else "")
+    return bool(_FILL.sub("", _SEVERITY.sub("", _MARK.sub("", about))))
 
 
 def _announces(marked: list[str]) -> bool:
@@ -473,7 +492,7 @@ def _digits(compact: str, at: int) -> bool:
 
 def _edge(kept: str, at: int) -> bool:
     """Whether a piece ends here: nothing, a separator, a blank, a full stop or a bracket."""
-    return not 0 <= at < len(kept) or kept[at] in SEPARATORS + ENDS + " .()[]:「」"
+    return not 0 <= at < len(kept) or kept[at] in SEPARATORS + ENDS + " .()[]「」"
 
 
 def _latin(text: str) -> bool:

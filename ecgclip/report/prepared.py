@@ -13,7 +13,7 @@ from ecgclip.paths import cache_key
 from ecgclip.prepare import SplitPlan, prepare
 from ecgclip.prepare.archive import ReadingToLabels, read_archive, read_salt
 from ecgclip.prepare.split import BY
-from ecgclip.report.store_page import write_store_page
+from ecgclip.report.store_page import count_patients, write_store_page
 from ecgclip.signals.path import FILTERS, SignalPath
 from ecgclip.store import CATALOGUE, Store
 
@@ -105,7 +105,7 @@ def _summary(store: Store, catalogue: Catalogue, page: Path) -> str:
     labelled = int((manifest["labels"].str.len() > 0).sum())
     lines = [
         "",
-        f"{len(store)} records of {manifest['patient'].nunique()} patients, {labelled} with a label; "
+        f"{len(store)} records of {count_patients(manifest)} patients, {labelled} with a label; "
         f"{len(counts)} of {len(catalogue)} labels have a record",
     ]
     names = {label.id: label.ja for label in catalogue}
@@ -123,7 +123,8 @@ def _summary(store: Store, catalogue: Catalogue, page: Path) -> str:
     rejected = store.path.with_name(f"{store.path.name}.rejected.csv")
     where = [("store", store.path), ("page", page), *([("left out", rejected)] if rejected.exists() else [])]
     lines += ["", *(f"  {what:10}{place}" for what, place in where)]
-    lines.append(f"  train with it: make train EXP=resnet_bert DATA=archive DATA_DIR={store.path}")
+    if labelled:
+        lines.append(f"  train with it: make train EXP=resnet_bert DATA=archive DATA_DIR={store.path}")
     return "\n".join(lines)
 
 

@@ -98,6 +98,12 @@ def write_store_page(store: Store, catalogue: Catalogue, path: Path) -> Path:
     return path
 
 
+def count_patients(manifest: pd.DataFrame) -> int:
+    """Return how many patients a manifest has; a record that names none counts as one."""
+    nameless = manifest["patient"] == ""
+    return int(manifest["patient"][~nameless].nunique() + nameless.sum())
+
+
 def _made(store: Store) -> str:
     path = store.info["signal_path"]
     said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in path.items() if value is not None)
@@ -105,7 +111,7 @@ def _made(store: Store) -> str:
 
 
 def _tiles(store: Store, manifest: pd.DataFrame, notes: Mapping[str, Any]) -> str:
-    patients = manifest["patient"][manifest["patient"] != ""].nunique() + int((manifest["patient"] == "").sum())
+    patients = count_patients(manifest)
     labelled = int((manifest["labels"].str.len() > 0).sum())
     flagged = int((manifest["quality"].str.len() > 0).sum())
     rejected = sum(notes.get("rejected", {}).values())
@@ -154,7 +160,7 @@ def _splits(manifest: pd.DataFrame) -> str:
             [
                 split,
                 len(of),
-                of["patient"].nunique(),
+                count_patients(of),
                 f"{len(of) / len(manifest):.1%}",
                 len({label for labels in of["labels"] for label in labels}),
                 f"{ages.median():.0f}" if len(ages) else "-",

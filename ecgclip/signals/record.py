@@ -97,24 +97,3 @@ def check_items(items: Iterable[Item], *, split_later: bool = False) -> None:
         other = split_of.setdefault(item.patient, item.split)
         if item.patient and other != item.split:
             raise UserError(f"the patient of {item.path.name} is in {other} and in {item.split}: split by patient, not by record")
-
-
-def standardise(record: Record, sampling_rate: float, seconds: float) -> tuple[np.ndarray, list[str], list[str]]:
-    """Bring a record into the form that stores and models take: see :class:`ecgclip.signals.path.SignalPath`, without a filter.
-
-    Args:
-        record: As read.
-        sampling_rate: Hz wanted.
-        seconds: Length wanted; the beginning of a longer record.
-
-    Returns:
-        The signal, the missing leads, and the flags that are about gaps and about flat and clipped leads.
-
-    Raises:
-        UserError: In one line that begins with what is wrong; the caller adds the name of the file.
-    """
-    from ecgclip.signals.path import SignalPath
-
-    standard = SignalPath(sampling_rate=sampling_rate, seconds=seconds)(record)
-    flags = [flag for flag in standard.flags if flag.partition(":")[0] in ("gap", "flat", "clipped")]
-    return standard.signal, standard.missing, flags

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,9 @@ MILLIVOLTS = {"nv": 1e-6, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "mv": 1.0, "v": 
 LARGEST = 1 << 30  # Samples of all leads; a day of twelve leads at 500 Hz is half of it.
 OLDEST = 90.0  # Years; older people are few enough to be known by their age.
 SEXES = {"f": "F", "female": "F", "w": "F", "2": "F", "m": "M", "male": "M", "1": "M"}
-_SPAN = 0.02, 50.0  # mV from the least to the largest sample of the middle lead: no heart gives less, none gives more.
+_PULSES = 0.2  # s; a shorter stretch of equal samples may be chance.
+_LOOKED_AT = 1000  # Samples of a lead that tell its size.
+_SPAN = 0.002, 50.0  # mV from the least to the largest sample of the middle lead: no heart gives less, none gives more.
 
 
 def checked_record(
@@ -64,12 +67,35 @@ def checked_record(
         raise UserError(f"{path.name}: none of its channels ({listed}) is one of the twelve leads: name them I, II, ... V6")
     if signal.ndim != 2 or len(signal) != len(leads) or signal.shape[1] == 0:
         raise UserError(f"{path.name} holds no samples: export it again")
-    signal = np.ascontiguousarray(signal, np.float32)
+    with np.errstate(over="ignore"):
+        signal = np.ascontiguousarray(signal, np.float32)
+    if np.isinf(signal).any():
+        raise UserError(f"{path.name} holds samples that are no voltage (infinite): check the gain of the export")
     _check_span(path, signal[ours])
     key = patient_key(patient, salt) if salt and patient.strip() else ""
     age = None if age is None or not 0 <= age <= 130 else min(float(age), OLDEST)
     year = year if year is not None and 1900 < year < 2200 else None
     return Record(signal, float(sampling_rate), leads, key, source, age, SEXES.get(sex.strip().lower(), ""), year, one_line(device))
+
+
+def without_calibration(signal: np.ndarray, sampling_rate: float) -> np.ndarray:
+    """Return a signal without the test pulses at its ends: a stretch in which every lead holds the very same samples.
+
+    Args:
+        signal: ``(leads, T)``.
+        sampling_rate: Hz.
+
+    Returns:
+        ``(leads, <= T)``; as it is where there is one lead, or nothing but such a stretch.
+
+    """
+    differs = np.flatnonzero((signal != signal[:1]).any(0))
+    if len(signal) < 2 or not len(differs):
+        return signal
+    least = round(_PULSES * sampling_rate)
+    start = differs[0] if differs[0] >= least else 0
+    stop = differs[-1] + 1 if signal.shape[1] - differs[-1] > least else signal.shape[1]
+    return signal[:, start:stop]
 
 
 def millivolts(path: Path, unit: str) -> float:
@@ -133,18 +159,15 @@ def _date(text: str) -> datetime.date | None:
 
 def _check_span(path: Path, signal: np.ndarray) -> None:
     """A wrong unit or gain by itself shows in the size only when it is far off; a factor of 5 is judged for a whole device."""
-    spans = []
-    for row in signal:
-        valid = row[np.isfinite(row)]
-        if len(valid):
-            # Of most of the samples: an artefact or a pacing spike alone is no wrong unit.
-            low, high = np.percentile(valid, (0.5, 99.5))
-            if high > low:
-                spans.append(float(high - low))
-    if not spans:
+    thinned = signal[:, :: max(1, signal.shape[1] // _LOOKED_AT)]
+    percentile = np.nanpercentile if np.isnan(thinned).any() else np.percentile
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of a lead that holds no number.
+        # Of most of the samples: an artefact or a pacing spike alone is no wrong unit.
+        low, high = percentile(thinned, (0.5, 99.5), axis=1)
+    spans = (high - low)[high > low]
+    if not len(spans):
         return  # Flat or missing leads are told apart further on.
     middle = float(np.median(spans))
-    if middle > _SPAN[1]:
-        raise UserError(f"{path.name} spans {middle:.3g} mV in its middle lead: check the unit and the gain of the export")
-    if middle < _SPAN[0] / 10:
+    if not _SPAN[0] <= middle <= _SPAN[1]:
         raise UserError(f"{path.name} spans {middle:.2g} mV in its middle lead: check the unit and the gain of the export")
