@@ -23,6 +23,7 @@ _NO = ("no", "n", "0", "false", "いいえ", "×", "削除")
 # What a piece of text holds that is no name of a finding: a doubt, a denial, a comparison, an instruction.
 _NO_NAME = re.compile(r"正常|疑|否定|なし|無し|ない|認め|可能性|前回|以前|変化な|比較|再検|必要|お願い|先生|様|[?？]|\(-\)|\d{3,}")
 _LONGEST = 24  # Characters; a longer piece of text is a sentence.
+MAX_LABELS, MIN_COUNT = 98, 20
 NEAR = 0.75  # Of difflib's ratio, from which two names are asked about.
 
 

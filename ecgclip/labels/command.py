@@ -7,7 +7,7 @@ from unicodedata import east_asian_width
 
 from ecgclip.errors import CommandParser, UserError
 from ecgclip.labels.audit import Score, score_audit, write_audit
-from ecgclip.labels.build import catalogue_of, propose, read_sheet, with_hedged, write_catalogue, write_sheet
+from ecgclip.labels.build import MAX_LABELS, MIN_COUNT, catalogue_of, propose, read_sheet, with_hedged, write_catalogue, write_sheet
 from ecgclip.labels.catalogue import Catalogue
 from ecgclip.labels.reading import ReadingParser
 from ecgclip.labels.readings import FEWEST, Counts, count_findings, load_readings
@@ -44,8 +44,8 @@ def labels_command(arguments: Sequence[str]) -> None:
 def _build(arguments: Sequence[str]) -> None:
     parser = _parser("build", "Propose a label catalogue from the counts of readings; or make the one of a table that was edited.")
     add = parser.add_argument
-    add("--max_labels", type=int, default=98, help="labels at most (98)")
-    add("--min_count", type=int, default=20, help="readings that a label needs (20)")
+    add("--max_labels", type=int, default=MAX_LABELS, help=f"labels at most ({MAX_LABELS})")
+    add("--min_count", type=int, default=MIN_COUNT, help=f"readings that a label needs ({MIN_COUNT})")
     add("--from", dest="sheet", type=Path, metavar="CSV", help="the edited table, instead of readings")
     add("--out", type=Path, default=Path("catalogue.yaml"), metavar="YAML", help="catalogue to write, its table beside it (catalogue.yaml)")
     options = parser.parse_args(arguments)
@@ -59,7 +59,7 @@ def _build(arguments: Sequence[str]) -> None:
         return
     if options.max_labels < 1 or options.min_count < 1:
         raise UserError("labels build: --max_labels and --min_count must be at least 1")
-    counts = count_findings(ReadingParser(base, hedged="drop", af=options.af), _readings(options))
+    counts = count_findings(ReadingParser(base, af=options.af), *_readings(options))
     proposals = propose(counts, base, max_labels=options.max_labels, min_count=options.min_count)
     catalogue = catalogue_of((p.entry for p in proposals), where=str(options.out))
     if options.hedged == "separate":
@@ -84,7 +84,7 @@ def _check(arguments: Sequence[str]) -> None:
     catalogue = Catalogue.load(options.catalogue)
     if options.hedged == "separate":
         catalogue = with_hedged(catalogue)
-    counts = count_findings(ReadingParser(catalogue, hedged=options.hedged, af=options.af), _readings(options))
+    counts = count_findings(ReadingParser(catalogue, hedged=options.hedged, af=options.af), *_readings(options))
     print(f"{'records':>8} {'suspected':>9} {'denied':>7}")
     order = sorted(catalogue, key=lambda label: -counts.positive[label.id])
     for label in order:
@@ -118,12 +118,12 @@ def _audit(arguments: Sequence[str]) -> None:
         return
     if options.n < 1:
         raise UserError(f"labels audit: --n {options.n} is too little: give at least 1")
-    written = write_audit(options.out, _readings(options), ReadingParser(catalogue, af=options.af), n=options.n, seed=options.seed)
+    written = write_audit(options.out, _readings(options)[0], ReadingParser(catalogue, af=options.af), n=options.n, seed=options.seed)
     print(f"{written} readings -> {options.out}: it holds texts of patients, keep it inside the hospital")
     print(f"Correct the column `correct` (labels joined by |, suspected ones with ？), then `ecgclip labels audit --score {options.out}`")
 
 
-def _readings(options: argparse.Namespace) -> list[str]:
+def _readings(options: argparse.Namespace) -> tuple[list[str], list[str] | None]:
     if not options.readings:
         raise UserError("no readings are given: name a table (CSV) with a column reading (or 所見)")
     return load_readings(options.readings, column=options.column, confirmed=options.confirmed)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,6 +26,7 @@ READING_COLUMNS = (
     "心電図診断",
     "コメント",
 )
+PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "患者", "患者id", "患者番号", "id番号", "カルテ番号", "mrn")
 # A text that so few readings share may say who they are of: it is counted and never shown.
 FEWEST = 5
 
@@ -40,7 +42,8 @@ class Counts:
         positive: Label id to the number of readings.
         hedged: The same of suspected ones.
         negated: The same of denied ones.
-        unmatched: A normalised piece of text that no label covers, to the number of readings.
+        unmatched: A normalised piece of text that no label covers, to the number of readings; of patients, where they are known: what
+            stands in many readings of one patient may be the name.
         notes: What the parser remarked, to the number of readings.
         conflicts: Pairs of positive labels that exclude each other, to the number of readings.
         per_reading: Number of positive labels to the number of readings.
@@ -59,8 +62,8 @@ class Counts:
     per_reading: Counter[int] = field(default_factory=Counter)
 
 
-def load_readings(path: Path, *, column: str | None = None, confirmed: str | None = None) -> list[str]:
-    """Read the texts of a table.
+def load_readings(path: Path, *, column: str | None = None, confirmed: str | None = None) -> tuple[list[str], list[str] | None]:
+    """Read the texts of a table, and whose they are where it has a column ``patient``.
 
     Args:
         path: CSV, UTF-8 or CP932.
@@ -78,14 +81,24 @@ def load_readings(path: Path, *, column: str | None = None, confirmed: str | Non
         raise UserError(f"{path.name} has no column {column or 'reading (or 所見)'}, but {listed}: name it with --column")
     if confirmed:
         table = table[rows_that_meet(table, confirmed, path.name)]
-    return [str(text) for text in table[name]]
+    patient = find_column(table, PATIENT_COLUMNS)
+    return [str(text) for text in table[name]], [str(number) for number in table[patient]] if patient else None
 
 
-def count_findings(parser: ReadingParser, readings: Iterable[str]) -> Counts:
-    """Parse all readings and count what is in them."""
+def count_findings(parser: ReadingParser, readings: Iterable[str], patients: Iterable[str] | None = None) -> Counts:
+    """Parse all readings and count what is in them.
+
+    Args:
+        parser: What reads.
+        readings: Texts.
+        patients: Whose they are; None where nobody knows, and every reading counts.
+
+    """
     counts = Counts()
+    said: set[tuple[str, str]] = set()
+    whose = repeat("") if patients is None else iter(patients)
     # A bar on a terminal only.
-    for text in tqdm(readings, unit=" readings", disable=None):
+    for text, patient in zip(tqdm(readings, unit=" readings", disable=None), whose, strict=False):
         counts.readings += 1
         counts.empty += not text.strip()
         read = parser.parse(text)
@@ -94,7 +107,10 @@ def count_findings(parser: ReadingParser, readings: Iterable[str]) -> Counts:
         counts.positive.update(set(read.positive))
         counts.hedged.update(set(read.hedged))
         counts.negated.update(set(read.negated))
-        counts.unmatched.update(set(read.unmatched))
+        new = {piece for piece in read.unmatched if not patient or (piece, patient) not in said}
+        counts.unmatched.update(new)
+        if patient:
+            said.update((piece, patient) for piece in new)
         counts.notes.update(set(read.notes))
         counts.conflicts.update(parser.catalogue.conflicts(read.positive))
     return counts

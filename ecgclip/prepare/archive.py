@@ -14,17 +14,18 @@ import pandas as pd
 from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.labels.reading import ReadingParser
-from ecgclip.labels.readings import READING_COLUMNS
+from ecgclip.labels.readings import PATIENT_COLUMNS, READING_COLUMNS
 from ecgclip.naming import unknown
 from ecgclip.prepare.engine import Rejected
 from ecgclip.privacy import patient_key, record_key
+from ecgclip.signals.formats.common import OLDEST
 from ecgclip.signals.record import SPLITS, Item
 from ecgclip.tables import find_column, read_table, rows_that_meet
 
 # What the columns of a manifest are called, in English and in the tables of Japanese systems.
 COLUMNS = {
     "path": ("path", "file", "filename", "file_name", "ファイル", "ファイル名", "パス"),
-    "patient": ("patient", "patient_id", "patientid", "患者", "患者id", "患者番号", "id番号", "カルテ番号", "mrn"),
+    "patient": PATIENT_COLUMNS,
     "reading": READING_COLUMNS,
     "labels": ("labels", "label", "ラベル"),
     "age": ("age", "年齢"),
@@ -36,7 +37,6 @@ COLUMNS = {
     "split": ("split",),
 }
 SEXES = {"f": "F", "female": "F", "女": "F", "女性": "F", "2": "F", "m": "M", "male": "M", "男": "M", "男性": "M", "1": "M"}
-OLDEST = 90.0  # Years; older people are few enough to be known by their age.
 _ERAS = {"令和": 2018, "R": 2018, "平成": 1988, "H": 1988, "昭和": 1925, "S": 1925}
 _COMPANIONS = (".dat", ".mat", ".atr", ".qrs", ".xws", ".hea")
 _SEPARATOR = re.compile(r"\s*[|;；｜]\s*")

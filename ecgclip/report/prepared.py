@@ -8,16 +8,18 @@ from pathlib import Path
 
 from ecgclip.errors import CommandParser, UserError
 from ecgclip.labels import Catalogue
+from ecgclip.labels.build import MAX_LABELS, MIN_COUNT, catalogue_of, propose, with_hedged, write_sheet
 from ecgclip.labels.reading import ReadingParser
+from ecgclip.labels.readings import count_findings
 from ecgclip.paths import cache_key
 from ecgclip.prepare import SplitPlan, prepare
-from ecgclip.prepare.archive import ReadingToLabels, read_archive, read_salt
+from ecgclip.prepare.archive import Archive, ReadingToLabels, read_archive, read_salt
 from ecgclip.prepare.split import BY
 from ecgclip.report.store_page import count_patients, write_store_page
 from ecgclip.signals.path import FILTERS, SignalPath
 from ecgclip.store import CATALOGUE, Store
 
-BUILT_IN = "ja98"
+BUILT_IN, BUILD = "ja98", "build"
 SHOWN = 10  # Labels in the closing summary.
 
 
@@ -39,15 +41,15 @@ def prepare_command(arguments: Sequence[str]) -> None:
     )
     plan = SplitPlan(options.split_by, options.val, options.test, tuple(options.test_sites), options.seed)
     salt = read_salt(options.salt or out.with_name(f"{out.name}.salt"))
-    given = Catalogue.load(options.catalogue or BUILT_IN)
+    given = Catalogue.load(BUILT_IN if options.catalogue == BUILD else options.catalogue)
     archive = read_archive(options.source, files=options.files, salt=salt, catalogue=given, confirmed=options.confirmed)
     for note in archive.notes:
         _say(note)
     catalogue, reads = given, "reading" in archive.has
+    if options.catalogue == BUILD:
+        catalogue = _built(archive, given, out, options.af)
     if reads and options.hedged == "separate":
-        from ecgclip.labels.build import with_hedged
-
-        catalogue = with_hedged(given)
+        catalogue = with_hedged(catalogue)
     parser = ReadingParser(catalogue, hedged=options.hedged, af=options.af)
     key = cache_key(catalogue=catalogue.fingerprint, hedged=options.hedged, af=options.af, keep=options.keep_reading)
     if not (reads or "labels" in archive.has):
@@ -70,6 +72,18 @@ def prepare_command(arguments: Sequence[str]) -> None:
     page = out.with_name(f"{out.name}.html")
     write_store_page(store, catalogue, page)
     print(_summary(store, catalogue, page))
+
+
+def _built(archive: Archive, base: Catalogue, out: Path, af: str | None) -> Catalogue:
+    """Build the catalogue out of the readings, as ``labels build`` does, and leave its table beside the store."""
+    if "reading" not in archive.has:
+        raise UserError("--catalogue build needs readings: give a table with a column reading (or 所見)")
+    items = archive.items
+    counts = count_findings(ReadingParser(base, af=af), (item.reading or "" for item in items), (item.patient for item in items))
+    proposals = propose(counts, base, max_labels=MAX_LABELS, min_count=MIN_COUNT)
+    sheet = write_sheet(out.with_name(f"{out.name}.catalogue.csv"), proposals)
+    _say(f"{len(proposals)} labels are built from the readings. To change them: edit {sheet}, `ecgclip labels build --from`, prepare again")
+    return catalogue_of(proposal.entry for proposal in proposals)
 
 
 def check_command(arguments: Sequence[str]) -> None:
@@ -144,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     add("source", type=Path, help="table (CSV, UTF-8 or Shift_JIS) with a row per ECG, or a folder of ECG files")
     add("--out", type=Path, required=True, metavar="STORE", help="folder to make; beside it .html, .rejected.csv and .salt")
     add("--files", type=Path, metavar="DIR", help="where the files of a table lie (its own folder); they are found by name as well")
-    add("--catalogue", metavar="YAML", help="labels, as `ecgclip labels build` makes them (ja98)")
+    add("--catalogue", default=BUILT_IN, metavar="YAML", help="labels: of `ecgclip labels build`; or build, to have that done here (ja98)")
     add("--confirmed", metavar="COLUMN=VALUE", help="rows of which the reading counts, such as 状態=確定; those of others are left out")
     add(
         "--hedged",

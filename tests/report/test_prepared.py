@@ -53,7 +53,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             name += ".npz"
             np.savez(folder / name, signal=signal, sampling_rate=250)
-        rows.append([name, f"4711-0815-{i // 2}", f"{READINGS[i % 4][1]} 山田太郎", "64歳", "男", "1950-02-03", "2024-05-17"])
+        rows.append([name, f"4711-0815-{i // 2}", READINGS[i % 4][1] + " 山田太郎" * (i < 8), "64歳", "男", "1950-02-03", "2024-05-17"])
     (folder / "YAMADA_004.npz").write_bytes(b"PK\x03\x04 4711-0815")
     (folder / "YAMADA_007.dat").write_bytes((folder / "YAMADA_007.dat").read_bytes()[:1000])
     rows.append(["YAMADA_999.npz", "4711-0815-99", "心房細動", "", "", "", ""])
@@ -166,6 +166,15 @@ def test_killed_it_goes_on_to_the_same_store(archive: Path, tmp_path: Path) -> N
         subprocess.run(command(tmp_path / out), check=True, capture_output=True)
     assert Store.open(tmp_path / "s").info["checksums"] == Store.open(tmp_path / "whole").info["checksums"]
     assert len(Store.open(tmp_path / "s")) == 900
+
+
+def test_one_command_builds_the_catalogue_too(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecgclip.report.prepared.MIN_COUNT", 5)
+    store = prepare(archive, tmp_path / "s", "--catalogue", "build")
+    built = Catalogue.load(store.path / "catalogue.yaml")
+    assert {"SR", "CRBBB", "AFIB", "SBRAD", "NORM"} == set(built.ids)
+    assert "完全右脚ブロック" in (tmp_path / "s.catalogue.csv").read_text("utf-8-sig")
+    assert found_in(tmp_path, but=(".rejected.csv",)) == []
 
 
 def test_a_catalogue_of_any_length_is_trained_with(archive: Path, tmp_path: Path) -> None:
