@@ -20,7 +20,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from safetensors.torch import load_file
 
 from data_modules import ECGDataModule
-from ecgclip.artefact import WEIGHTS, save_artefact, trained_path
+from data_modules.archive import OWN as OWN_LABELS
+from ecgclip.artefact import CATALOGUE, WEIGHTS, save_artefact, trained_path
 from ecgclip.callbacks import Timing, ZeroShotEvaluation
 from ecgclip.callbacks.zero_shot import PER_LABEL, PICTURES
 from ecgclip.errors import UserError
@@ -176,6 +177,9 @@ class ExperimentCLI(LightningCLI):
         if self.other_data:
             self.results = self.run_folder / self.other_data
             self.results.mkdir(exist_ok=True)
+            labels = self.run_folder / ARTEFACT / CATALOGUE
+            if settings.data.init_args.get("catalogue") == OWN_LABELS and labels.is_file():  # Of a store that is not asked here.
+                settings.data.init_args["catalogue"] = str(labels)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer_settings = self._get(self.config_init, "trainer")

@@ -1,6 +1,7 @@
 """An archive to a trained model, as a hospital does it: and whose ECGs they were is in none of it."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from ecgclip.labels import Catalogue
 from ecgclip.signals.leads import LEADS
 from ecgclip.simulation import simulate
 from ecgclip.store import Store
+from tests.ptbxl_folder import make_ptbxl
 from tests.running import SMALL, fit, metrics
 
 PLANTED = ("山田太郎", "YAMADA", "19500203", "1950-02-03", "4711-0815", "yamada_archive")
@@ -193,7 +195,12 @@ def test_a_catalogue_of_any_length_is_trained_with(archive: Path, tmp_path: Path
         small=[option for option in SMALL if "init_args" not in option],
     )
     assert metrics(run)["val/zero_shot/all/labels"] <= len(catalogue)
-    assert (run / "artefact").is_dir()
+    # And what it has learnt is tried on another data set, with its own labels.
+    make_ptbxl(tmp_path / "ptbxl", records=40, folds=range(1, 10))
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    other = ["--config", "experiments/data/ptbxl.yaml", f"--data.root={tmp_path / 'ptbxl'}", "--trainer.enable_progress_bar=false"]
+    main(["validate", "--ckpt_path", str(checkpoint), *other])
+    assert "val/zero_shot/all/auroc_macro" in json.loads((run / "ptbxl" / "metrics.json").read_text())
 
 
 @pytest.mark.parametrize(
