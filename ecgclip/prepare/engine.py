@@ -159,20 +159,28 @@ def _fill(writer: StoreWriter, items: Sequence[Item], job: _Job, workers: int | 
 
 
 def _without_twins(done: _Done, twins: Twins, writer: StoreWriter, doubled: list[tuple[str, int]]) -> _Done:
-    """Leave out the recordings that came before, in this chunk or earlier, and note of which record each is a double."""
+    """Leave out the recordings that came before, in this chunk or earlier, and note of which record each is a double.
+
+    A file whose first segment came before goes whole: the first one stands for the file when an interrupted run goes on.
+    """
     kept: list[int] = []
+    gone = ""
     written = len(writer.ids)
 
     def read(number: int) -> np.ndarray:
         return writer.read(number) if number < written else done.signals[kept[number - written]]
 
     for i, row in enumerate(done.rows):
+        file, _, number = row["id"].partition("-")
+        if file == gone:
+            continue
         twin = twins.find(row[_SKETCH], done.signals[i], read)
         if twin is None:
             twins.add(written + len(kept), row[_SKETCH])
             kept.append(i)
         else:
             doubled.append((done.paths[i], twin))
+            gone = gone if number else file
     # What followed a segment that went must not keep the one before it open.
     rows = [done.rows[i] | ({MORE: i + 1 in kept} if MORE in done.rows[i] else {}) for i in kept]
     return done._replace(signals=done.signals[kept], rows=rows, paths=[done.paths[i] for i in kept])
@@ -233,8 +241,8 @@ def _work(chunk: Sequence[Item], job: _Job) -> _Done:
             segments = _read(item, job)
         except UserError as error:
             rejected.append(Rejected(str(item.path), str(error)))
-        except Exception as error:  # One odd file must not end a night's work; the list says which, and what happened.
-            rejected.append(Rejected(str(item.path), f"{type(error).__name__}: {error}".splitlines()[0]))
+        except Exception as error:  # One odd file must not end a night's work. What the error says may be of a patient.
+            rejected.append(Rejected(str(item.path), f"was not expected to be like this ({type(error).__name__}): please report it"))
         else:
             signals += [signal for signal, _ in segments]
             rows += [row for _, row in segments]

@@ -1,4 +1,5 @@
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,3 +60,37 @@ def test_a_double_is_left_out_whichever_chunk_it_is_in(tmp_path: Path, ecgs: np.
     assert made("two", True, 2).info["checksums"] == store.info["checksums"]
     items[3] = replace(items[3], path=tmp_path / "gone.npz")  # The first is gone: the second takes its place.
     assert "id100" in set(made("s", True).manifest["id"])
+
+
+def test_a_longer_export_of_the_same_recording_goes_whole_and_a_kill_changes_nothing(
+    tmp_path: Path, ecgs: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second file holds the first one and twenty seconds more."""
+    long = np.concatenate(ecgs[:3], axis=1)
+    items = []
+    for i, signal in enumerate([ecgs[0], long, np.concatenate(ecgs[3:6], axis=1)]):
+        np.savez(tmp_path / f"{i}.npz", signal=signal, sampling_rate=100)
+        items.append(Item(f"id{i}", f"p{i}", "train", ("NORM",), tmp_path / f"{i}.npz"))
+
+    def made(name: str) -> Store:
+        options = {"signal_path": SignalPath(100, 10), "annotated": None, "duplicates": True, "segments": True, "workers": 1}
+        return Store.open(prepare(items, tmp_path / name, **options))
+
+    whole = made("whole")
+    assert whole.manifest["id"].tolist() == ["id0", "id2", "id2-1", "id2-2"]
+    assert whole.info["notes"]["rejected"] == {"is the same recording as another: leave one of them out": 1}
+    # As a run leaves it that was killed after the first file.
+    part = tmp_path / "s.part"
+    monkeypatch.setattr("ecgclip.prepare.engine.CHUNK", 1)
+    monkeypatch.setattr("ecgclip.store.StoreWriter.finish", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made("s")
+    monkeypatch.undo()
+    rows = (part / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(row)["id"] for row in rows] == ["id0", "id2", "id2-1", "id2-2"]
+    (part / "rows.jsonl").write_text("\n".join(rows[:3]) + "\n")  # In the middle of the third file.
+    assert made("s").info["checksums"] == whole.info["checksums"]
+
+
+def _interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
