@@ -62,6 +62,20 @@ def from_cache(root: str, data: str) -> Path:
     return path
 
 
+def caption_words(store: Store, mode: str) -> np.ndarray:
+    """Return ``(N,)`` texts that captions of a mode need of each record: its reading, or what goes before its labels' names.
+
+    Raises:
+        UserError: When readings are wanted and the store has none.
+
+    """
+    if mode != "reading":
+        return store.manifest["modifiers"].to_numpy()
+    if "reading" not in store.manifest:
+        raise UserError(f"{store.path.name} holds no readings: prepare it with --keep_reading, or set data.caption to label")
+    return store.manifest["reading"].fillna("").to_numpy()
+
+
 @rank_zero_only
 def announce(line: str) -> None:
     """Tell the person at the terminal, once for all processes."""
@@ -82,7 +96,7 @@ class Records(Dataset[dict[str, Any]]):
         self.store, self.states, self.captions = store, states, captions
         missing = store.manifest["missing_leads"]
         self.lead_mask = np.array([[lead not in leads for lead in LEADS] for leads in missing])
-        self.modifiers = store.manifest["modifiers"].to_numpy()
+        self.words = caption_words(store, captions.mode if captions else "label")
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         rows = draw.rows
@@ -94,7 +108,7 @@ class Records(Dataset[dict[str, Any]]):
             "epoch": draw.epoch,
         }
         if self.captions is not None:
-            texts = self.captions(self.states[draw.together], list(self.modifiers[draw.together]), draw.epoch, draw.step)
+            texts = self.captions(self.states[draw.together], list(self.words[draw.together]), draw.epoch, draw.step)
             batch |= texts | {name: texts[name][draw.own] for name in ("positives", "known", "record_labels")}
         return batch
 
@@ -107,7 +121,7 @@ class ECGDataModule(LightningDataModule, ABC):
     Args:
         sampling_rate: Hz of the store.
         catalogue: A built-in catalogue's name, or the path of a YAML.
-        caption: ``label`` or ``joined``, see :class:`data_modules.captions.Captions`.
+        caption: ``label``, ``joined`` or ``reading``, see :class:`data_modules.captions.Captions`.
         synonyms: Draw synonyms in training.
         withhold: Ids of labels that no training text may mention; ``ptbxl14`` is the published list. Labels that imply one of them
             are withheld with it.
@@ -150,6 +164,10 @@ class ECGDataModule(LightningDataModule, ABC):
         self.catalogue, self.labels = catalogue, Catalogue.load(catalogue)
         self.caption, self.synonyms, self.tokenizer = caption, synonyms, tokenizer
         self.withheld = self._withheld(withhold)
+        if caption == "reading" and self.withheld:
+            raise UserError(
+                "data.caption reading names labels as they were written: data.withhold cannot keep them out, use label or joined"
+            )
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.crop_seconds, self.seed, self.second_view, self.fraction = crop_seconds, seed, second_view, fraction
         try:
@@ -189,6 +207,8 @@ class ECGDataModule(LightningDataModule, ABC):
         self.usable = annotated & ~np.isin(self.labels.ids, list(self.withheld))
         described = (self.states[:, self.usable] == POSITIVE).any(1)
         self.trainable = self.rows["train"][described[self.rows["train"]]]
+        if self.caption == "reading":
+            self.trainable = self.trainable[[bool(text) for text in caption_words(self.store, self.caption)[self.trainable]]]
 
     @property
     def cached_name(self) -> str:
@@ -240,7 +260,7 @@ class ECGDataModule(LightningDataModule, ABC):
             seed=self.seed,
             training=self.states[self.trainable],
         )
-        cut, all_ = captions.prepare(self.states[self.trainable], list(self.store.manifest["modifiers"].iloc[self.trainable]))
+        cut, all_ = captions.prepare(self.states[self.trainable], list(caption_words(self.store, self.caption)[self.trainable]))
         if cut:
             announce(f"{cut} of {all_} captions are longer than the text tower reads, and are cut")
         return self._loader(self.trainable, self.batch_size, captions, self.seed)

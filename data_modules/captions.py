@@ -16,7 +16,7 @@ from ecgclip.labels.captions import joined_caption
 from ecgclip.towers.text_table import TextTable
 from ecgclip.towers.tokenizer import token_limit, tokenize_texts
 
-MODES = ("label", "joined")
+MODES = ("label", "joined", "reading")
 
 
 class Captions:
@@ -27,6 +27,7 @@ class Captions:
         tokenizer: The text tower's, or the table of a frozen one.
         mode: ``label``: every label is a text of its own, and all labels of a record are its positives; the texts of a batch are
             those of all labels that may be trained. ``joined``: one text for a record, its labels in one line.
+            ``reading``: one text for a record, what was written of it.
         usable: ``(L,)`` bool, the labels that may appear in a text: annotated in the data, and not withheld.
         synonyms: Draw a synonym or abbreviation half of the time, and the order of a record's labels; else always the canonical name,
             in the order of the catalogue.
@@ -66,12 +67,13 @@ class Captions:
         self.tokens = tokenize_texts(tokenizer, [form for forms in self.forms for form in forms])
         self.limit = None if isinstance(tokenizer, TextTable) else token_limit(tokenizer)
 
-    def __call__(self, states: np.ndarray, modifiers: list[str], epoch: int, step: int) -> dict[str, Any]:
+    def __call__(self, states: np.ndarray, words: list[str], epoch: int, step: int) -> dict[str, Any]:
         """Return the texts of a batch.
 
         Args:
             states: ``(B, L)`` int8, the label states.
-            modifiers: ``B`` JSON objects, what goes before a label's name in a record: ``{"AMI": "急性"}``.
+            words: ``B`` JSON objects, what goes before a label's name in a record: ``{"AMI": "急性"}``; in the mode ``reading`` the
+                readings.
             epoch: Of the training.
             step: Of the epoch.
 
@@ -85,18 +87,18 @@ class Captions:
         batch = (
             self._labels(states, np.random.default_rng((self.seed, epoch, step)))
             if self.mode == "label"
-            else self._joined(states, modifiers, epoch, step)
+            else self._whole(states, words, epoch, step)
         )
         return batch | {"record_labels": torch.from_numpy((states == POSITIVE) & self.usable)}
 
-    def prepare(self, states: np.ndarray, modifiers: list[str]) -> tuple[int, int]:
-        """Read the joined captions of the training records beforehand.
+    def prepare(self, states: np.ndarray, words: list[str]) -> tuple[int, int]:
+        """Read the captions of the training records beforehand.
 
         A table takes all of them in: a frozen language model reads them once, together. For a tokenizer they are only measured.
 
         Args:
             states: ``(N, L)`` int8, the label states of all training records.
-            modifiers: ``N`` JSON objects, see :meth:`__call__`.
+            words: ``N`` JSON objects or readings, see :meth:`__call__`.
 
         Returns:
             How many captions (by their canonical names) are longer than the text tower reads, of how many.
@@ -106,9 +108,11 @@ class Captions:
         """
         if self.mode == "label":
             return 0, 0
-        kept = self._named(states)
-        distinct = {(row.tobytes(), extra): (row, extra) for row, extra in zip(kept, modifiers, strict=True)}
-        texts = sorted({self._caption(np.flatnonzero(row), self._prefix(row, extra)) for row, extra in distinct.values()})
+        if self.mode == "reading":
+            texts = sorted({_one_line(text) for text in words})
+        else:
+            distinct = {(row.tobytes(), extra): (row, extra) for row, extra in zip(self._named(states), words, strict=True)}
+            texts = sorted({self._caption(np.flatnonzero(row), self._prefix(row, extra)) for row, extra in distinct.values()})
         if isinstance(self.tokenizer, TextTable) or self.limit is None:
             tokenize_texts(self.tokenizer, texts)
             return 0, len(texts)
@@ -126,20 +130,21 @@ class Captions:
             **({} if self.shares is None else {"prior": torch.from_numpy(self.shares.of_labels[self.candidates])}),
         }
 
-    def _joined(self, states: np.ndarray, modifiers: list[str], epoch: int, step: int) -> dict[str, Any]:
+    def _whole(self, states: np.ndarray, words: list[str], epoch: int, step: int) -> dict[str, Any]:
+        """One text for a record: its labels in a line, or its reading."""
         texts: dict[int, str] = {}
         findings: list[np.ndarray] = []
         owners = []
-        for row, extra in zip(self._named(states), modifiers, strict=True):
-            labels, prefix = np.flatnonzero(row), self._prefix(row, extra)
-            key = json.dumps([labels.tolist(), prefix], ensure_ascii=False, sort_keys=True)
+        for row, extra in zip(self._named(states), words, strict=True):
+            labels, prefix = np.flatnonzero(row), {} if self.mode == "reading" else self._prefix(row, extra)
+            key = _one_line(extra) if self.mode == "reading" else json.dumps([labels.tolist(), prefix], ensure_ascii=False, sort_keys=True)
             # The same findings are the same text, whichever synonyms are drawn, in every process: they are one positive set.
             owner = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest())
             owners.append(owner)
             if owner not in texts:
                 findings.append(row)
                 rng = np.random.default_rng((self.seed, epoch, step, owner)) if self.synonyms else None
-                texts[owner] = self._caption(labels, prefix, rng)
+                texts[owner] = key if self.mode == "reading" else self._caption(labels, prefix, rng)
         columns = {owner: column for column, owner in enumerate(texts)}
         positives = torch.zeros(len(states), len(texts), dtype=torch.bool)
         positives[torch.arange(len(states)), torch.tensor([columns[owner] for owner in owners])] = True
@@ -197,6 +202,10 @@ class _Shares:
 
     def _within(self, share: np.ndarray | float) -> np.ndarray:
         return np.clip(share, self.half, 1 - self.half).astype(np.float32)
+
+
+def _one_line(reading: str) -> str:
+    return " ".join(reading.split())
 
 
 def _contradicts(states: np.ndarray, texts: np.ndarray) -> np.ndarray:

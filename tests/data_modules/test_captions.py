@@ -22,7 +22,7 @@ from ecgclip.signals.path import SignalPath
 from ecgclip.store import StoreWriter
 from ecgclip.towers.language_model import LanguageModel
 from ecgclip.towers.text_table import TextTable
-from ecgclip.towers.tokenizer import japanese_tokenizer
+from ecgclip.towers.tokenizer import japanese_tokenizer, tokenize_texts
 from tests.tiny_models import tiny_llama
 
 FIVE = Catalogue.from_entries(
@@ -362,3 +362,17 @@ def test_other_withheld_labels_of_the_records_change_nothing_that_a_loss_sees(ca
     assert not before["labels"].equal(after["labels"])
     for name in ("record_labels", "text_labels", "prior", "positives", "known", "text_ids"):
         assert before[name].equal(after[name]), name
+
+
+def test_the_text_of_a_record_can_be_its_reading(tokenizer: PreTrainedTokenizerBase) -> None:
+    captions = make(tokenizer, "reading", training=records(["SR"], ["SR"], ["AMI"]))
+    words = ["洞調律、\n正常範囲", "洞調律、 正常範囲", "前壁梗塞"]
+    batch = captions(records(["SR"], ["SR"], ["AMI"]), words, 0, 0)
+    assert batch["positives"].tolist() == [[True, False], [True, False], [False, True]]  # A line break makes no other text.
+    expected = tokenize_texts(tokenizer, ["洞調律、 正常範囲", "前壁梗塞"])
+    assert batch["texts"]["input_ids"].equal(expected["input_ids"])
+    assert batch["text_labels"].sum(1).tolist() == [1, 1]
+    assert batch["prior"].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert captions.prepare(records(["SR"], ["SR"], ["AMI"]), words) == (0, 2)
+    again = captions(records(["AMI"]), ["前壁梗塞"], 5, 7)
+    assert again["text_ids"].tolist() == batch["text_ids"].tolist()[1:]  # In every process and epoch the same text.

@@ -138,6 +138,31 @@ def test_nobody_is_in_the_store_the_page_the_run_or_a_message(
     main(["validate", "--ckpt_path", str(run / "checkpoints" / "last.ckpt"), "--trainer.enable_progress_bar=false"])
 
 
+def test_a_model_can_be_trained_on_the_readings_themselves(
+    archive: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECGCLIP_CACHE", str(tmp_path / "cache"))
+
+    def options(store: str) -> list[str]:
+        data = ["--config=experiments/data/archive.yaml", f"--data.root={tmp_path / store}", "--data.batch_size=8"]
+        return [*data, "--data.caption=reading", "--model.loss=infonce", "--trainer.max_epochs=1"]
+
+    small = [option for option in SMALL if "init_args" not in option]
+    prepare(archive, tmp_path / "s", "--keep_reading")
+    run = fit(tmp_path, *options("s"), experiment="debug", small=small)
+    assert "test/zero_shot/all/top5_macro" in metrics(run)
+    assert found_in(run) == []  # The store has the texts, since that was asked for; the run has not.
+    capfd.readouterr()
+    prepare(archive, tmp_path / "without")
+    for store, more, says in (
+        ("without", [], "holds no readings: prepare it with --keep_reading"),
+        ("s", ["--data.withhold=AFIB"], "use label or joined"),
+    ):
+        with pytest.raises(SystemExit):
+            fit(tmp_path, *options(store), *more, experiment="debug", small=small)
+        assert says in capfd.readouterr().err
+
+
 def test_killed_it_goes_on_to_the_same_store(archive: Path, tmp_path: Path) -> None:
     """Many records, so that there is something to kill."""
     rows = [["path", "患者番号", "所見"]]
