@@ -3,22 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from itertools import pairwise
+from typing import Literal
 
 from ecgclip.errors import UserError
 from ecgclip.labels.catalogue import Catalogue
 from ecgclip.labels.segments import ENDS, SEPARATORS, normalise, without_asides, without_leads
+from ecgclip.labels.vocabulary import AF, NORMAL, POSITIVE, SKIPPED, SUSPECTED, Term, lowered, terms_of
 
-POSITIVE, HEDGED, NEGATED = "positive", "hedged", "negated"
+HEDGED, NEGATED, OPEN = "hedged", "negated", "open"
 Hedged = Literal["drop", "keep", "separate"]
-TERMS = Path(__file__).parent / "terms" / "readings.yaml"
-AF = {"fibrillation": "AFIB", "flutter": "AFLT"}
-STAGES = {"急性": "急性", "陳旧性": "陳旧性", "old": "陳旧性", "acute": "急性"}
-_NORMAL = "NORM"
+STAGES = {"亜急性": "亜急性", "急性": "急性", "陳旧性": "陳旧性", "subacute": "亜急性", "old": "陳旧性", "acute": "急性"}
 # Where one is denied with a verb, so is what stands before it in a list: ST変化、Q波を認めない. A rhythm or a block stands by itself.
 _LISTED = frozenset({"repolarisation", "QRS", "ischaemia", "infarction", "chambers", "ectopy", ""})
 
@@ -41,34 +36,35 @@ _SEVERITY = re.compile(
 )
 _STAGE = re.compile(r"(?:亜急性|急性|陳旧性)の?(?=\x00)")
 _NOT_SEEN = (
-    r"認め(?:ず|ない|られ(?:ず|ない|ません)|ません|がたい)|(?:み|見)られ(?:ず|ない|ません)|見ず|伴わ(?:ず|ない)|指摘できず|指摘されず"
+    r"認め(?:ず|ない|られ(?:ず|ない|ません)|ません|がたい)|(?:み|見)られ(?:ず|ない|ません)|見ず|伴わ(?:ず|ない)"
+    r"|(?:指摘|確認)(?:でき|され|し得)(?:ず|ない|ません)|はっきりし(?:ない|ません)|明らかで(?:は)?(?:ない|なく)|目立たず|目立たない"
 )
 _MARKS = {  # What says of a finding whether it is there; the first that fits counts.
     "finding": r"\x00",
     "nodoubt": (
-        r"疑(?:い|う|わせる|われる|わしい)?(?:べき)?(?:所見|変化|もの)?(?:は|も|を|に)?"
+        r"(?:疑(?:い|う|わせる|われる|わしい)?(?:べき)?|示唆(?:する|される)?)(?:所見|変化|もの)?(?:は|も|を|に)?"
         rf"(?:なし|無し|ない|乏しい|ありません|{_NOT_SEEN})"
         r"|可能性(?:は|も)?(?:低い|乏しい|少ない|なし|ない|否定的)|(?<![a-z])unlikely(?![a-z])"
     ),
     "hedge": (
         r"否定(?:は|も)?(?:でき(?:ず|ない|ません)|出来(?:ず|ない|ません)|し(?:きれ|得|え)(?:ず|ない))|除外(?:でき|出来)(?:ず|ない|ません)"
-        r"|疑(?:い|う|われる|わしい|わせる|診|問)?|可能性|かも(?:しれ)?|境界(?:域|型)?|傾向|気味|考慮|思われ(?:る|ます)|示唆|鑑別"
-        r"|(?<=\x00)か$|様(?:所見|波形|変化)|r/o|s/o|\?+|\(±\)|±|susp(?:ect(?:ed)?|icious|\.)?|possib(?:le|ly)|probabl[ey]|likely|borderline"
-        r"|cannot (?:be )?(?:rule[d]? out|excluded?)|may be|consider|suggest(?:s|ive|ed)?"
+        r"|(?:断定|特定)(?:は|も)?(?:でき|出来)(?:ず|ない|ません)|疑(?:い|う|われる|わしい|わせる|診|問)?|可能性|かも(?:しれ)?|境界(?:域|型)?|傾向|気味|考慮|思われ(?:る|ます)|示唆|鑑別|矛盾し(?:ない|ません)|矛盾せず|(?<=を)考え(?:る|ます)|DDx|D/D"
+        r"|(?<=\x00)か$|(?<=\x00)様(?=$|[の\s])|様(?:所見|波形|変化)|r/o|s/o|\?+|\(±\)|±|susp(?:ect(?:ed)?|icious|\.)?|possib(?:le|ly)|probabl[ey]|likely|borderline"
+        r"|cannot (?:be )?(?:rule[d]? out|excluded?)|rules? out|criteria for|may be|consider|suggest(?:s|ive|ed)?"
     ),
     "verb": r"(?:いずれも|ともに|共に)(?:は|を)?(?:なし|無し|ない|陰性|否定的)|"
     rf"(?:い?ずれも|ともに|共に)?(?:は|を|も|の|が)?(?:明らか(?:な|で)?(?:は)?|有意な?)?(?:{_NOT_SEEN})",
     "neg": (
-        r"なし|無し|無く|なく|ない|ありません|あらず|\(-\)|\[-\]|(?<!\d)-(?=$|\s)|否定的|否定され|否定|なさそう|不十分|消失|陰性|改善|乏しい"
+        r"なし|無し|無く|なく|ない|ありません|あらず|\(-\)|\[-\]|(?<!\d)-(?=$|\s)|否定的|否定され|否定|なさそう|不十分|消失(?!せ)|陰性|改善(?!傾向)|乏しい"
         r"|(?<![a-z])(?:negative|absent|ruled out|not (?:seen|present|evident)|denied)(?![a-z])"
     ),
     "pos": (
-        r"あり|有り|有する|ある|認め(?:る|ます|た|られる|られます)?|(?:み|見)られ(?:る|ます|た)|呈する|伴う|出現|散見|を示す|\(\+\)|\+|です"
+        r"改善傾向|軽減|あり|有り|有する|ある|認め(?:る|ます|た|られる|られます)?|(?:み|見)られ(?:る|ます|た)|呈する|伴う|出現|散見|を示す|\(\+\)|\+|です"
         r"|であ[るり]"
     ),
     "opens": r"\(",
     "closes": r"\)",
-    "denies": r"(?<![a-z])(?:no|without|w/o|absence of|no evidence of|free of)(?![a-z])",
+    "denies": r"(?<![a-z])(?:no|not|without|w/o|absence of|no evidence of|free of)(?![a-z])",
 }
 _MARK = re.compile("|".join(f"(?P<{kind}>{words})" for kind, words in _MARKS.items()), re.IGNORECASE)
 _LATIN = re.compile(r"[A-Za-z]")
@@ -86,7 +82,7 @@ class Finding:
 
     Attributes:
         label: Its id.
-        state: ``positive``, ``hedged`` or ``negated``.
+        state: ``positive``, ``hedged``, ``negated`` or ``open``.
         text: The words that mean it, as they are compared.
         segment: The piece of the reading that they stand in.
 
@@ -124,25 +120,13 @@ class Reading:
     findings: tuple[Finding, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Term:
-    """Words that mean something."""
-
-    text: str
-    labels: tuple[str, ...]
-    state: str = POSITIVE  # Or "open", or "akin".
-    exact: str = ""
-    stage: str = ""
-    whole: bool = False
-
-
 @dataclass
 class _Piece:
     """A part of a reading between separators: where its findings stand in ``marked``, each a NUL, and what separates it."""
 
     text: str
     marked: str
-    terms: list[_Term]
+    terms: list[Term]
     before: str
     states: list[str] = field(default_factory=list)
     bare: bool = False
@@ -170,9 +154,9 @@ class ReadingParser:
             raise UserError(f"af {af!r} is not one of {', '.join(AF)}")
         self.catalogue, self.hedged, self.af = catalogue, hedged, af
         self._groups = {label.id: label.group for label in catalogue}
-        self._terms: dict[str, list[_Term]] = {}
-        known: dict[str, _Term] = {}
-        for term in self._all_terms():
+        self._terms: dict[str, list[Term]] = {}
+        known: dict[str, Term] = {}
+        for term in terms_of(catalogue, af):
             known.setdefault(term.exact or term.text, term)  # What the catalogue says of a name goes before the lexicon.
         for term in sorted(known.values(), key=lambda term: (-len(term.text), term.exact == "")):
             self._terms.setdefault(term.text[0], []).append(term)
@@ -184,35 +168,15 @@ class ReadingParser:
             self._judge(pieces, number, piece)
         return self._settle(pieces)
 
-    def _all_terms(self) -> Iterable[_Term]:
-        lexicon, ids = _lexicon(), set(self.catalogue.ids)
-        exact = set(lexicon["exact"])
-        for label in self.catalogue:
-            whole = label.id == _NORMAL
-            names = (*label.texts, label.en, *label.synonyms_en)
-            for name in (*names, *lexicon["labels"].get(label.id, ())):
-                if name:
-                    yield _Term(_key(name), (label.id,), exact=name if name in exact else "", whole=whole)
-            if label.group == "infarction":
-                yield from _infarct_terms(label.ja, label.en, label.id)
-        if "AFIB" in ids or "AFLT" in ids:
-            meant = [AF[self.af]] if self.af else ["AFIB", "AFLT"]
-            labels = tuple(name for name in meant if name in ids)
-            yield _Term("af", labels, POSITIVE if self.af else "open", exact="AF")
-        for state in ("open", "akin"):
-            for name, labels in lexicon[state].items():
-                if kept := tuple(label for label in labels if label in ids):
-                    yield _Term(_key(name), kept, state)
-
     def _pieces(self, text: str) -> list[_Piece]:
         """Cut a text where a separator stands outside a name."""
         kept = without_leads(text)
-        places = [place for place, character in enumerate(kept) if character != " "]
-        compact = "".join(kept[place].lower() if len(kept[place].lower()) == 1 else kept[place] for place in places)
+        places = [place for place, character in enumerate(kept) if character not in SKIPPED]
+        compact = lowered("".join(kept[place] for place in places))
         pieces: list[_Piece] = []
         start, before, at = 0, "\n", 0
         marked: list[str] = []
-        terms: list[_Term] = []
+        terms: list[Term] = []
 
         def close(end: int, separator: str) -> None:
             nonlocal start, before, marked, terms
@@ -222,9 +186,9 @@ class ReadingParser:
             start, before, marked, terms = end, separator, [], []
 
         while at < len(compact):
-            gap = " " if at > start and places[at] > places[at - 1] + 1 else ""
+            gap = kept[places[at - 1] + 1 : places[at]] if at > start else ""
             term = self._term_at(kept, compact, places, at)
-            if gap and not _announces(marked) and self._blank_separates(kept, places[at], term):
+            if " " in gap and not _announces(marked) and self._blank_separates(kept, places[at], term):
                 close(at, " ")
                 gap = ""
             if term is not None:
@@ -240,7 +204,7 @@ class ReadingParser:
         close(len(compact), "\n")
         return pieces
 
-    def _term_at(self, kept: str, compact: str, places: list[int], at: int) -> _Term | None:
+    def _term_at(self, kept: str, compact: str, places: list[int], at: int) -> Term | None:
         for term in self._terms.get(compact[at], ()):
             if not compact.startswith(term.text, at):
                 continue
@@ -258,7 +222,7 @@ class ReadingParser:
         return None
 
     @staticmethod
-    def _blank_separates(kept: str, place: int, term: _Term | None) -> bool:
+    def _blank_separates(kept: str, place: int, term: Term | None) -> bool:
         """Whether the blank before a place is a separator: between Japanese words it is, unless what follows says of what is before it."""
         english = place >= 2 and (bool(_LATIN.match(kept[place - 2])) or kept[place - 2] == ".")
         if term is not None:
@@ -274,6 +238,7 @@ class ReadingParser:
         states: list[str] = []
         waiting: list[int] = []
         outside: list[int] = []  # Findings before a bracket: what is said of those in it is not said of them.
+        reasons: list[int] = []  # What the next finding is said to suggest: 虚血を疑うST変化.
         ahead, shared, near = "", "", False
         residue = _STAGE.sub("", _SEVERITY.sub("", piece.marked))
         for mark in _MARK.finditer(residue):
@@ -282,7 +247,7 @@ class ReadingParser:
                 states.append(ahead or POSITIVE)
                 if not ahead:
                     waiting.append(len(states) - 1)
-            elif kind == "opens" and residue.find("\x00", mark.end()) >= 0 and "\x00" in residue[mark.end() :].partition(")")[0]:
+            elif kind == "opens" and _says_something(residue[mark.end() :].partition(")")[0]):
                 outside, waiting, ahead = [*outside, *waiting], [], ""
             elif kind == "closes":
                 outside, waiting = [], [*outside, *waiting]
@@ -299,14 +264,19 @@ class ReadingParser:
                 if waiting or states:
                     for place in waiting:
                         states[place] = HEDGED
+                    reasons = waiting if residue[mark.end() : mark.end() + 1] == "\x00" else []
                     shared = shared or (HEDGED if waiting else "")
                     waiting = []
                     if _latin(mark[0]) and not shared:
                         ahead = HEDGED
-                else:
+                elif _latin(mark[0]) or not _FILL.sub(
+                    "", residue[: mark.start()]
+                ):  # Else it doubts what no label covers: 心膜炎疑いのST上昇.
                     ahead = HEDGED
             elif kind in ("verb", "neg", "nodoubt"):
                 for place in waiting:
+                    states[place] = OPEN if reasons else NEGATED
+                for place in reasons:
                     states[place] = NEGATED
                 if waiting and kind != "neg" and not shared:
                     shared = NEGATED
@@ -335,14 +305,16 @@ class ReadingParser:
         return all(self._groups.get(label, "") in _LISTED for term in piece.terms for label in term.labels)
 
     def _alike(self, one: _Piece, other: _Piece) -> bool:
-        """Whether two pieces are of one kind, as 前壁梗塞・下壁梗塞 are."""
+        """Whether two pieces are of one kind, as 前壁梗塞・下壁梗塞 are; 不整脈 is of any."""
+        if any(term.state == "akin" for piece in (one, other) for term in piece.terms):
+            return True
         kinds = [{self._groups.get(label, "") for term in piece.terms for label in term.labels} for piece in (one, other)]
         for kind in kinds:
             kind |= _WAVES if kind & _WAVES else set()
         return bool(kinds[0] & kinds[1])
 
     def _settle(self, pieces: list[_Piece]) -> Reading:
-        found: dict[str, set[str]] = {POSITIVE: set(), HEDGED: set(), NEGATED: set(), "open": set()}
+        found: dict[str, set[str]] = {POSITIVE: set(), HEDGED: set(), NEGATED: set(), OPEN: set()}
         modifiers: dict[str, str] = {}
         findings: list[Finding] = []
         unmatched: list[str] = []
@@ -350,7 +322,7 @@ class ReadingParser:
         for earlier, piece in zip([None, *pieces], pieces, strict=False):
             if not piece.terms or _of_a_part(piece, earlier):
                 if _FILL.sub("", _SEVERITY.sub("", _MARK.sub("", piece.text))):
-                    unmatched.append(_FILL_ENDS.sub("", piece.text))
+                    unmatched.append(_bare(piece.text))
                 continue
             stages = _stages(piece)
             for term, state, stage in zip(piece.terms, piece.states, stages, strict=True):
@@ -385,13 +357,18 @@ class ReadingParser:
         if self.hedged == "keep":
             stated |= hedged
         elif self.hedged == "separate":
-            stated |= {f"{label}?" for label in hedged if f"{label}?" in self.catalogue.ids}
+            stated |= {label + SUSPECTED for label in hedged if label + SUSPECTED in self.catalogue.ids}
         positive = self.catalogue.implied(stated)
         hedged = hedged - positive
         if self.hedged == "separate":
-            hedged = {label for label in hedged if f"{label}?" not in self.catalogue.ids}
+            hedged = {label for label in hedged if label + SUSPECTED not in self.catalogue.ids}
         negated = found[NEGATED] - positive - hedged
         open_ = found["open"] - positive - hedged - negated
+        if any(
+            NORMAL in pair for pair in self.catalogue.conflicts(positive)
+        ):  # 不完全右脚ブロック、正常範囲 judges the finding, not the ECG.
+            notes.append("normal is said beside a finding: the finding counts, normal is left open")
+            positive, open_ = positive - {NORMAL}, open_ | {NORMAL}
 
         def ordered(ids: Iterable[str]) -> tuple[str, ...]:
             return tuple(sorted(ids, key=self.catalogue.index))
@@ -409,55 +386,25 @@ class ReadingParser:
 
 
 _FILL_ENDS = re.compile(r"^[\s.:()\[\]]+|[\s.:(\[]+$")
+_STATED = re.compile(r"[をがはも]?(?:あり|有り|(?:認め|(?:み|見)られ)(?:る|ます|た)|です|\(\+\))$")
 
 
-@cache
-def _lexicon() -> dict[str, Any]:
-    return dict(yaml.safe_load(TERMS.read_text(encoding="utf-8")))
-
-
-@cache
-def _key(name: str) -> str:
-    """Return a name as it is looked for: as readings are compared, in small letters and without blanks."""
-    text = normalise(name).replace("\n", "").replace(" ", "")
-    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-
-
-def _infarct_terms(ja: str, en: str, label: str) -> Iterable[_Term]:
-    """What is written for an infarct of a site: 陳旧性下壁心筋梗塞, 下壁OMI, OMI(下壁), inferior OMI."""
-    site = ja.removesuffix("梗塞")
-    for form, stage in (
-        ("{}omi", "陳旧性"),
-        ("omi({})", "陳旧性"),
-        ("陳旧性心筋梗塞({})", "陳旧性"),
-        ("陳旧性梗塞({})", "陳旧性"),
-        ("{}陳旧性心筋梗塞", "陳旧性"),
-        ("{}陳旧性梗塞", "陳旧性"),
-        ("{}の陳旧性心筋梗塞", "陳旧性"),
-        ("{}の陳旧性梗塞", "陳旧性"),
-        ("急性心筋梗塞({})", "急性"),
-        ("{}急性心筋梗塞", "急性"),
-        ("{}の急性心筋梗塞", "急性"),
-        ("{}ami", "急性"),
-        ("ami({})", "急性"),
-        ("心筋梗塞({})", ""),
-        ("{}の心筋梗塞", ""),
-        ("{}の梗塞", ""),
-    ):
-        yield _Term(form.format(site), (label,), stage=stage)
-    if en.endswith(" myocardial infarction"):
-        place = _key(en.removesuffix("myocardial infarction"))
-        for form, stage in (("{}omi", "陳旧性"), ("omi({})", "陳旧性"), ("{}ami", "急性"), ("ami({})", "急性"), ("mi({})", "")):
-            yield _Term(form.format(place), (label,), stage=stage)
+def _bare(text: str) -> str:
+    """Return a piece of text without what is said about any finding: how much of it, and that it is there."""
+    stripped = _STATED.sub("", _FILL_ENDS.sub("", _SEVERITY.sub("", text)).strip())
+    return stripped.strip() or text
 
 
 def _stages(piece: _Piece) -> list[str]:
-    """Return the stage that stands before each finding of a piece."""
-    parts = piece.marked.split("\x00")
+    """Return the stage that stands before each finding of a piece, or in brackets behind it."""
+    parts = [part.lower() for part in piece.marked.split("\x00")]
     stages = []
-    for part in parts[: len(piece.terms)]:
-        word = next((stage for stage in ("亜急性", *STAGES) if part.rstrip(" のな").lower().endswith(stage)), "")
-        stages.append(STAGES.get(word, ""))
+    for before, behind in pairwise(parts):
+        ends, begins = before.rstrip(" のな"), behind.lstrip(" ")
+        stages.append(
+            next((STAGES[word] for word in STAGES if ends.endswith(word)), "")
+            or next((STAGES[word] for word in STAGES if begins.startswith(f"({word})")), "")
+        )
     return stages
 
 
@@ -469,10 +416,15 @@ def _of_a_part(piece: _Piece, earlier: _Piece | None) -> bool:
     return bool(_FILL.sub("", _SEVERITY.sub("", _MARK.sub("", about))))
 
 
+def _says_something(text: str) -> bool:
+    """Whether what is in brackets is more than a mark on what is before them: 左室肥大(疑い), but QT延長(薬剤性疑い)."""
+    return "\x00" in text or bool(_FILL.sub("", _MARK.sub("", text)))
+
+
 def _announces(marked: list[str]) -> bool:
     """Whether a piece so far is only a doubt or a denial of what follows: ``s/o``, ``susp.``, ``no``."""
-    words = "".join(marked).strip()
-    return bool(words) and "\x00" not in words and bool(_MARK.fullmatch(words.rstrip(".")) or _MARK.fullmatch(words))
+    words = "".join(marked).rpartition("\x00")[2].strip()
+    return bool(words) and bool(_MARK.fullmatch(words.rstrip(".:")) or _MARK.fullmatch(words))
 
 
 def _within_token(compact: str, at: int) -> bool:
@@ -492,7 +444,7 @@ def _digits(compact: str, at: int) -> bool:
 
 def _edge(kept: str, at: int) -> bool:
     """Whether a piece ends here: nothing, a separator, a blank, a full stop or a bracket."""
-    return not 0 <= at < len(kept) or kept[at] in SEPARATORS + ENDS + " .()[]「」"
+    return not 0 <= at < len(kept) or kept[at] in SEPARATORS + ENDS + " .()[]「」?"
 
 
 def _latin(text: str) -> bool:

@@ -33,7 +33,8 @@ def test_what_is_written_is_understood(row: dict[str, str]) -> None:
 def test_every_name_of_a_label_means_it(label) -> None:
     for name in (*label.texts, label.en, *label.synonyms_en):
         assert label.id in PARSER.parse(name).positive, name
-        assert label.id in PARSER.parse(f"洞性徐脈、{name}、低電位").positive, name
+        beside = "洞性不整脈" if label.id == "NORM" else "低電位"
+        assert label.id in PARSER.parse(f"洞性徐脈、{name}、{beside}").positive, name
 
 
 def test_a_thousand_readings_of_hospital_style_are_parsed() -> None:
@@ -75,6 +76,9 @@ def test_what_af_means_is_for_the_hospital_to_say(af: str, label: str) -> None:
         ("陳旧性下壁心筋梗塞", {"IMI": "陳旧性"}),
         ("急性前壁中隔梗塞", {"ASMI": "急性"}),
         ("下壁OMI", {"IMI": "陳旧性"}),
+        ("下壁梗塞(陳旧性)", {"IMI": "陳旧性"}),
+        ("亜急性前壁梗塞", {"AMI": "亜急性"}),
+        ("old inferior MI", {"IMI": "陳旧性"}),
         ("下壁梗塞", {}),
         ("急性心不全、左室肥大", {}),
     ],
@@ -136,7 +140,16 @@ def test_no_text_is_too_strange(text: str) -> None:
 @given(st.lists(st.sampled_from([row["reading"] for row in WRITTEN if row["positive"]]), min_size=1, max_size=4))
 def test_sentences_do_not_change_each_other(parts: list[str]) -> None:
     alone = {label for part in parts for label in PARSER.parse(part).positive}
+    if any("NORM" in pair for pair in CATALOGUE.conflicts(alone)):
+        alone -= {"NORM"}
     assert set(PARSER.parse("。".join(parts)).positive) == alone
+
+
+def test_normal_beside_a_finding_judges_the_finding() -> None:
+    read = PARSER.parse("不完全右脚ブロック、正常範囲内")
+    assert (read.positive, read.open) == (("IRBBB",), ("NORM",))
+    assert "left open" in read.notes[0]
+    assert set(PARSER.parse("洞性徐脈、正常範囲内").positive) == {"NORM", "SBRAD"}
 
 
 @pytest.mark.skipif("ECGCLIP_PTBXL" not in os.environ, reason="PTB-XL is not here: set ECGCLIP_PTBXL to its folder")

@@ -14,9 +14,10 @@ from ecgclip.signals.leads import LEADS, lead_name
 from ecgclip.signals.record import Record
 
 MILLIVOLTS = {"nv": 1e-6, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "mv": 1.0, "v": 1e3}
-LARGEST = 1 << 30  # Samples of all leads; a day of twelve leads at 500 Hz is half of it.
+LARGEST = 1 << 27  # Samples of all leads: six hours of twelve at 500 Hz. Such a file takes some seconds and 2 GB of memory.
 OLDEST = 90.0  # Years; older people are few enough to be known by their age.
 SEXES = {"f": "F", "female": "F", "w": "F", "2": "F", "m": "M", "male": "M", "1": "M"}
+_TWO_BEATS = 2.0  # s
 _PULSES = 0.2  # s; a shorter stretch of equal samples may be chance.
 _LOOKED_AT = 1000  # Samples of a lead that tell its size.
 _SPAN = 0.002, 50.0  # mV from the least to the largest sample of the middle lead: no heart gives less, none gives more.
@@ -63,8 +64,8 @@ def checked_record(
         raise UserError(f"{path.name} holds {twice[0]} more than once: export one waveform per file")
     ours = [row for row, lead in enumerate(leads) if lead in LEADS]
     if not ours:
-        listed = ", ".join(leads)[:80] or "none"
-        raise UserError(f"{path.name}: none of its channels ({listed}) is one of the twelve leads: name them I, II, ... V6")
+        # Their names are not told: a text in the wrong place may be that of a patient.
+        raise UserError(f"{path.name}: none of its {len(leads)} channels has the name of one of the twelve leads: name them I, II, ... V6")
     if signal.ndim != 2 or len(signal) != len(leads) or signal.shape[1] == 0:
         raise UserError(f"{path.name} holds no samples: export it again")
     with np.errstate(over="ignore"):
@@ -109,6 +110,19 @@ def millivolts(path: Path, unit: str) -> float:
         return MILLIVOLTS[unit.strip().lower()]
     except KeyError:
         raise UserError(f"{path.name}: unit {unit[:20]!r} is not a voltage: known are {', '.join(MILLIVOLTS)}") from None
+
+
+def suitability(names: Sequence[str], seconds: float) -> tuple[bool, int, float]:
+    """Return by what the best of several waveforms of one file is taken: at least two beats long, then its leads, then its length.
+
+    A mean beat is about 1.2 s long, and not every writer says that it is one. From the eight that are measured on, leads are complete.
+
+    Args:
+        names: Of the waveform's leads.
+        seconds: Its length.
+
+    """
+    return seconds >= _TWO_BEATS, min(len({lead_name(name) for name in names} & set(LEADS)), 8), seconds
 
 
 def check_size(path: Path, samples: float, leads: float, available: float) -> None:

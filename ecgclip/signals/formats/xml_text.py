@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 _LARGEST = 1 << 26  # Bytes; ten seconds of twelve leads in the wordiest of these formats are half a MB.
+_MOST = 1 << 20  # Elements and attributes; those formats use some thousands.
 _DECLARED = re.compile(rb"^(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)")
 # What the parser of XML itself cannot decode, and Japanese devices write.
 _JAPANESE = dict.fromkeys(("shift_jis", "shift-jis", "sjis", "x-sjis", "windows-31j", "cp932", "ms932"), "cp932") | {
@@ -46,6 +47,9 @@ def parse_xml(path: Path) -> "Element":
     if path.stat().st_size > _LARGEST:
         raise UserError(f"{path.name} is larger than {_LARGEST >> 20} MB, which no 12-lead ECG in XML is: export single ECGs")
     data = path.read_bytes()
+    # Millions of empty elements take gigabytes before anything can be said of them.
+    if data.count(b"<") + data.count(b"=") > _MOST:
+        raise UserError(f"{path.name} has more elements than an ECG in XML has: export single ECGs")
     try:
         try:
             root: Any = fromstring(data, forbid_dtd=False, forbid_entities=True, forbid_external=True)
