@@ -289,7 +289,7 @@ def _text(name: str, text: str = "") -> Any:
         (_npz(signal=ecg(), sampling_rate=[100, 200]), r"sampling_rate is not one number"),
         (_npz(signal=ecg(), sampling_rate=float("nan")), r"sampling rate nan Hz"),
         (_npz(signal=ecg(10), sampling_rate=100), r"shape \(10, 1000\): numbers in mV of shape \(12, T\)"),
-        (_npz(signal=ecg(2), sampling_rate=100, lead_names=["MLII", "Resp"]), r"none of its channels \(MLII, Resp\)"),
+        (_npz(signal=ecg(2), sampling_rate=100, lead_names=["MLII", "Resp"]), r"none of its 2 channels has the name"),
         (_npz(signal=ecg(2), sampling_rate=100, lead_names=[1, 2]), r"lead_names is not a list of texts"),
         (_text("x.npz", "not a zip"), r"x.npz cannot be read"),
     ],

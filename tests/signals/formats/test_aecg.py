@@ -121,7 +121,7 @@ def test_the_root_is_found_behind_comments_and_prefixes() -> None:
         (series(twelve(scale='<scale value="inf" unit="mV"/>')), "scale of its samples"),
         (series(twelve(scale='<scale value="x" unit="mV"/>')), "not numbers"),
         (series(sequence("II", COUNTS[0]) + sequence("II", COUNTS[1])), "more than once"),
-        (series(sequence("X", COUNTS[0])), "none of its channels"),
+        (series(sequence("X", COUNTS[0])), "none of its 1 channels"),
         (series(twelve(scale='<scale value="2.5" unit="mV"/>')), "check the unit"),
     ],
 )
