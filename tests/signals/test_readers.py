@@ -270,7 +270,7 @@ def _text(name: str, text: str = "") -> Any:
         (_truncated, r"^r.dat breaks off after 812 of 1000 samples: copy it again$"),
         (_without_data, r"r.dat does not exist, but r.hea names it"),
         (_without_header, r"^r.hea is not beside r.dat"),
-        (_header("r.dat 16", "../r.dat 16"), r"r.hea names the file '../r.dat': only files beside it"),
+        (_header("r.dat 16", "../r.dat 16"), "r.hea names a file in another folder: only files beside it"),
         (_header("1000.0(0)/mV", "1e-300(0)/mV"), r"gain 1e-300 is not possible"),
         (_header("1000.0(0)/mV", "0(0)/mV"), r"gain 0 means that the amplitude is unknown"),
         (_header("/mV", "/mmHg"), r"unit 'mmHg' is not a voltage"),
@@ -421,3 +421,29 @@ def test_the_signals_floor_is_light_to_import() -> None:
 
     code = "import sys, ecgclip.signals; print([m for m in ('torch', 'pandas', 'matplotlib', 'scipy.signal', 'wfdb') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("text", [b"x (" + b" " * 3900 + b"1", b"x" + b" " * 3900 + b"1", b"a" * 4000, b"1 2" + b" " * 4000])
+def test_no_text_takes_long_to_be_told_from_an_ecg(tmp_path: Path, text: bytes) -> None:
+    """In a process of its own: a regular expression that goes back and forth cannot be interrupted otherwise."""
+    import subprocess
+    import sys
+
+    (tmp_path / "t").write_bytes(text + b"\nr.dat 16 200\n")
+    code = "import sys\nfrom ecgclip.signals import read_record\nread_record(sys.argv[1])"
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "t")], capture_output=True, text=True, timeout=20)
+    assert "UserError: " in ended.stderr
+
+
+def test_a_refusal_tells_no_text_that_a_file_holds(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("患者名,山田太郎\nII,V1\n1,2\n", encoding="utf-8")
+    np.savez(tmp_path / "n.npz", signal=ecg(2), sampling_rate=100, lead_names=["山田太郎", "4711"])
+    (tmp_path / "r.hea").write_text("r 1 100 100\nC:\\ECG\\YamadaTaro.dat 16 1000(0)/mV 16 0 0 0 0 II\n")
+    for name in ("t.csv", "n.npz", "r.hea"):
+        with pytest.raises(UserError, match=name) as error:
+            read_record(tmp_path / name, sampling_rate=500 if name == "t.csv" else None)
+        assert not any(text in str(error.value) for text in ("山田", "患者", "4711", "Yamada"))
+    for names in (("山田太郎",), ("Yamada", "x")):
+        with pytest.raises(UserError, match="twelve leads") as error:
+            standard(Record(ecg(len(names)), 100.0, names))
+        assert "山田" not in str(error.value) and "Yamada" not in str(error.value)

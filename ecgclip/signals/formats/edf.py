@@ -63,8 +63,7 @@ def read_edf(path: Path, salt: str | None) -> Record:
     declared, seconds = int(_number(path, data[236:244], "number of blocks")), _number(path, data[244:252], "duration of a block")
     blocks = here if declared == -1 else declared  # -1: the recording was not closed.
     if not leads:
-        listed = ", ".join(signal.label for signal in signals)[:80] or "none"
-        raise UserError(f"{path.name}: none of its channels ({listed}) is one of the twelve leads: name them I, II, ... V6")
+        raise UserError(f"{path.name}: none of its channels has the name of one of the twelve leads: name them I, II, ... V6")
     if seconds <= 0:
         raise UserError(f"{path.name}: a block of {seconds:g} s is not possible: export it again")
     check_size(path, blocks, block, (len(data) - offset) // 2)

@@ -15,7 +15,6 @@ from ecgclip.signals.record import Record
 if TYPE_CHECKING:
     import pandas as pd
 
-_UNIT = re.compile(r"^(.*?)[\s_]*[(\[]\s*([^()\[\]]+?)\s*[)\]]$")
 _TIMES = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6}
 _TIME_NAMES = {"time", "t", "seconds", "sec", "時間", "時刻", "time_s", "time_ms", "t_s", "t_ms"}
 _JITTER = 0.75  # Of an interval: times are often rounded, but none may be missing.
@@ -60,8 +59,8 @@ def read_tabular(path: Path, salt: str | None, sampling_rate: float | None = Non
         elif name.lower() in _TIME_NAMES:
             times.append((column, _time_unit(path, name, unit)))
     if not names:
-        listed = ", ".join(map(str, table.columns))[:80]
-        raise UserError(f"{path.name}: none of its columns ({listed}) is one of the twelve leads: name them I, II, ... V6")
+        # Their names are not told: the first line may be that of a patient.
+        raise UserError(f"{path.name}: none of its columns has the name of one of the twelve leads: name them I, II, ... V6")
     stated = [rate for rate in (_stated(path, metadata), sampling_rate) if rate is not None]
     if times:
         column, factor = times[0]
@@ -127,10 +126,12 @@ def _read_parquet(path: Path) -> tuple["pd.DataFrame", dict[str, str]]:
 
 def _column(name: str) -> tuple[str, str]:
     """Return the lead (or the name as it is) and the unit of a column such as ``II (uV)``, ``II[mV]`` or ``II_uV``."""
-    found = _UNIT.match(name.strip())
-    if found:
-        return lead_name(found[1]), found[2].strip()
-    stem, _, unit = name.strip().rpartition("_")
+    name = name.strip()
+    # By hand: a regular expression for it goes back and forth over the blanks of a file that is no table, for minutes.
+    opening = max(name.rfind("("), name.rfind("["))
+    if opening >= 0 and name.endswith((")", "]")) and (unit := name[opening + 1 : -1].strip()):
+        return lead_name(name[:opening].rstrip(" \t_")), unit
+    stem, _, unit = name.rpartition("_")
     if stem and unit.lower() in MILLIVOLTS and lead_name(stem) in LEADS:
         return lead_name(stem), unit
     return lead_name(name), ""

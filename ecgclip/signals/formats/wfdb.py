@@ -159,7 +159,7 @@ def _channel(path: Path, line: str) -> _Channel:
 def _beside(path: Path, name: str) -> Path:
     """Return the file that a header names; never one in another folder."""
     if Path(name).name != name or "\\" in name or "\0" in name or name in ("", ".", ".."):
-        raise UserError(f"{path.name} names the file {name[:40]!r}: only files beside it are read")
+        raise UserError(f"{path.name} names a file in another folder: only files beside it are read")
     return path.with_name(name)
 
 
