@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from ecgclip.artefact import Artefact
@@ -243,3 +244,16 @@ def test_another_catalogue_is_refused(run, tmp_path, capsys):
             )
         assert exit_.value.code == 2
         assert "different label catalogues" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("instructions", "options", "expected"),
+    [({}, [], "32-true"), ({}, ["--trainer.precision=bf16-mixed"], "bf16-mixed"), ({"amx_bf16": True}, [], "bf16-mixed")],
+)
+def test_a_cpu_that_only_emulates_bf16_computes_in_fp32_unless_told_otherwise(
+    tmp_path, monkeypatch, capsys, instructions, options, expected
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    run = fit(tmp_path, "--trainer.accelerator=cpu", "--trainer.max_steps=1", *options)
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == expected
+    assert ("no bf16 instructions" in capsys.readouterr().out) == (expected == "32-true")
