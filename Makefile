@@ -20,7 +20,7 @@ NEWEST = $(shell ls -dt runs/$(EXP)/*/ 2>/dev/null | head -n 1)
 FROM = $(patsubst %/,%,$(or $(RUN),$(NEWEST)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train resume validate test eval bench bench-ptbxl bench-sim2real bench-towers bench-sim bench-signals fuzz gallery lint clean
+.PHONY: help setup train resume validate test eval evaluate report bench bench-eval bench-ptbxl bench-sim2real bench-towers bench-sim bench-signals fuzz gallery lint clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,7 +28,7 @@ help: ## List what can be made
 	@echo "  EXP=resnet_bert            an experiment: experiments/*.yaml"
 	@echo "  DATA=ptbxl DATA_DIR=DIR    real data, stacked on the experiment: experiments/data/*.yaml"
 	@echo "  DATA=archive DATA_DIR=STORE    your own ECGs, as \`ecgclip prepare\` made them"
-	@echo "  RUN=runs/EXP/TIME          a run, for resume, validate and eval (the newest of EXP if left out)"
+	@echo "  RUN=runs/EXP/TIME          a run, for resume, validate, eval, evaluate and report (the newest of EXP if left out)"
 	@echo "  RECIPES='resnet_bert champion' SEEDS='0 1 2' EPOCHS=10 MINUTES=15 JOBS=1    for bench-ptbxl (EPOCHS, MINUTES: each recipe's own)"
 	@echo "  ARGS='--model.loss siglip'   anything else, passed on"
 
@@ -54,6 +54,13 @@ validate: $(READY) ## Evaluate the best checkpoint of a RUN on the validation sp
 eval: $(READY) ## Evaluate the best checkpoint of a RUN on the test split
 	@$(BIN)/python -m ecgclip test --ckpt_path $(FROM)/checkpoints/best.ckpt $(ARGS)
 
+evaluate: $(READY) ## Judge a RUN by every protocol, and draw its page
+	@$(BIN)/python -m ecgclip evaluate $(FROM) $(ARGS)
+	@$(BIN)/python -m ecgclip report $(FROM)
+
+report: $(READY) ## Draw the page of a RUN: RUN/report.html
+	@$(BIN)/python -m ecgclip report $(FROM) $(ARGS)
+
 test: $(READY) ## Run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
@@ -72,6 +79,9 @@ bench-towers: $(READY) ## Measure size and speed of every ECG tower
 
 bench-signals: $(READY) ## Measure reading and filters against neurokit2, and the quality flags on PTB-XL in DATA_DIR
 	@$(BIN)/python -m ecgclip bench-signals $(if $(DATA_DIR),--data_root=$(DATA_DIR)) $(ARGS)
+
+bench-eval: $(READY) ## Measure the evaluation of 100,000 records, against scikit-learn label by label
+	@$(BIN)/python -m ecgclip bench-eval $(ARGS)
 
 fuzz: $(READY) ## Read 10,000 damaged files of every format
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/signals/fuzz_readers.py $(ARGS)

@@ -1,6 +1,7 @@
 """What all data sets share: from a store on disk to batches of ECGs and tokenised Japanese on the device."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ PTBXL_UNSEEN = (
     "PAC",
 )
 MICROVOLT = 1e-3  # mV; the unit of a store
+Change = Callable[[dict[str, Any]], dict[str, Any]]  # Of a batch on the device, its ECGs in mV.
 CACHED = "cache:"  # Before the name of a store in the cache, where a run's configuration names its data.
 
 
@@ -175,6 +177,9 @@ class ECGDataModule(LightningDataModule, ABC):
         except TypeError as error:
             raise UserError(f"data.augmentation: {str(error).split('.__init__() ')[-1]}") from error
         self.unmentioned = "absent"
+        self.name = type(self).__name__.removesuffix("DataModule").lower()  # What the data set is called.
+        self.predicted: np.ndarray | None = None
+        self.change: Change | None = None
         self.store: Store
         self.states: np.ndarray
         self._support: SupportPlan | None = None
@@ -274,8 +279,9 @@ class ECGDataModule(LightningDataModule, ABC):
         return self._evaluation_loaders("test")
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """The records of the closing split."""
-        return self._loader(self.rows[self.closing_split], self.eval_batch_size)
+        """The records of the closing split, or the rows in ``predicted``; ``change`` says what is done to them first."""
+        rows = self.rows[self.closing_split] if self.predicted is None else self.predicted
+        return self._loader(rows, self.eval_batch_size)
 
     def _evaluation_loaders(self, split: str) -> list[DataLoader[dict[str, Any]]]:
         loaders = [self._loader(self.rows[split], self.eval_batch_size)]
@@ -309,6 +315,8 @@ class ECGDataModule(LightningDataModule, ABC):
             if self.second_view:
                 batch["second_ecg"], batch["second_lead_mask"] = self.augmentation(*given, seed=self.seed, epoch=epoch, view=1)
         batch["ecg"], batch["sampling_rate"] = ecg, self.sampling_rate
+        if self.change is not None and self.trainer is not None and self.trainer.predicting:
+            return self.change(batch)
         return batch
 
     def _share(self, rows: np.ndarray) -> np.ndarray:

@@ -36,24 +36,25 @@ class PublicDataModule(ECGDataModule):
         super().__init__(**shared)
         if not root:
             raise UserError(f"{name}: no folder given: add --data.root=DIR (make: DATA_DIR=DIR), the folder of the data set")
-        self.name, self.root = name, root
+        self.name: str = name
+        self.root: str = root
         self._path = SignalPath(self.sampling_rate, seconds, filter)
         self._built: Path | None = None
 
     def build_store(self) -> Path:
         if self._built is None:
-            self._built = from_cache(self.root, str(self.name)) if self.root.startswith(CACHED) else self._prepared()
+            self._built = from_cache(self.root, self.name) if self.root.startswith(CACHED) else self._prepared()
         return self._built
 
     def _prepared(self) -> Path:
-        found = read_public(str(self.name), self.root, seconds=self._path.seconds)
+        found = read_public(self.name, self.root, seconds=self._path.seconds)
         for note in found.notes:
             announce(f"{self.name}: {note}")
         key = cache_key(name=self.name, root=Path(self.root).absolute(), signal_path=self._path.to_dict())
         # Left as it is where neither the tables nor the records have changed since it was made.
         return prepare(
             found.items,
-            cache_dir() / "public" / str(self.name) / key,
+            cache_dir() / "public" / self.name / key,
             signal_path=self._path,
             annotated=found.annotated,
             split=SplitPlan(),

@@ -1,8 +1,9 @@
 """A trained model in one folder, and reading ECG files with it."""
 
 import json
+import math
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Finding:
         ja: Its Japanese name.
         score: Cosine between the ECG and the label's prompts, in [-1, 1].
         called: Whether the score reaches the threshold that was fitted on validation; None where no threshold could be.
+        probability: Of the label in records like those of the validation split, by Platt scaling; None where none could be fitted.
 
     """
 
@@ -50,15 +52,24 @@ class Finding:
     ja: str
     score: float
     called: bool | None
+    probability: float | None = None
 
 
-def save_artefact(model: ECGCLIP, folder: Path, *, thresholds: Mapping[str, float] | None = None, signal_path: SignalPath) -> Path:
+def save_artefact(
+    model: ECGCLIP,
+    folder: Path,
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    calibration: Mapping[str, tuple[float, float]] | None = None,
+    signal_path: SignalPath,
+) -> Path:
     """Write everything that is needed to read ECGs with a model.
 
     Args:
         model: Trained.
         folder: Made anew; an older artefact there is replaced when the new one is whole.
         thresholds: Label id to the cosine from which it is called.
+        calibration: Label id to scale and offset: the sigmoid of ``scale * cosine + offset`` is its probability.
         signal_path: What was done to the ECGs that the model was trained on; the same is done to a file.
 
     Returns:
@@ -76,6 +87,7 @@ def save_artefact(model: ECGCLIP, folder: Path, *, thresholds: Mapping[str, floa
         "model": arguments,
         "preprocessing": signal_path.to_dict(),
         "thresholds": dict(thresholds or {}),
+        "calibration": {name: list(line) for name, line in (calibration or {}).items()},
     }
     (partial / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (partial / CATALOGUE).write_text(yaml.safe_dump(model.catalogue.entries(), allow_unicode=True, sort_keys=False), encoding="utf-8")
@@ -116,12 +128,16 @@ class Artefact:
         model: In evaluation mode.
         catalogue: Its labels.
         thresholds: Label id to the cosine from which it is called.
+        calibration: Label id to scale and offset of the sigmoid that makes a cosine a probability.
         signal_path: What is done to an ECG before it is read.
 
     """
 
-    def __init__(self, model: ECGCLIP, thresholds: Mapping[str, float], signal_path: SignalPath) -> None:
+    def __init__(
+        self, model: ECGCLIP, thresholds: Mapping[str, float], signal_path: SignalPath, calibration: Mapping[str, Sequence[float]] = {}
+    ) -> None:
         self.model, self.thresholds, self.signal_path = model.eval(), dict(thresholds), signal_path
+        self.calibration = {name: (float(scale), float(offset)) for name, (scale, offset) in calibration.items()}
         self.catalogue = model.catalogue
         with torch.inference_mode():
             self._classes = model.label_vectors()
@@ -157,7 +173,7 @@ class Artefact:
                 model.take_prompts(load_file(folder / PROMPTS))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"the weights in {folder} do not load ({str(error).splitlines()[0]}): export the model again") from error
-        return cls(model.to(device), config["thresholds"], SignalPath.from_dict(config["preprocessing"]))
+        return cls(model.to(device), config["thresholds"], SignalPath.from_dict(config["preprocessing"]), config.get("calibration", {}))
 
     def standardise(self, record: Record, sampling_rate: float) -> tuple[np.ndarray, np.ndarray]:
         """Bring a record into the twelve leads, at most as long as the ECGs that the model was evaluated on.
@@ -201,8 +217,15 @@ class Artefact:
         findings = []
         for label, score in zip(self.catalogue, scores, strict=True):
             threshold = self.thresholds.get(label.id)
-            findings.append(Finding(label.id, label.ja, score, None if threshold is None else score >= threshold))
+            called = None if threshold is None else score >= threshold
+            findings.append(Finding(label.id, label.ja, score, called, self._probability(label.id, score)))
         return sorted(findings, key=lambda finding: -finding.score)
+
+    def _probability(self, label: str, score: float) -> float | None:
+        if label not in self.calibration:
+            return None
+        scale, offset = self.calibration[label]
+        return 1 / (1 + math.exp(-max(-700.0, min(700.0, scale * score + offset))))
 
 
 def trained_path(folder: Path) -> SignalPath | None:

@@ -18,6 +18,10 @@ COMMANDS = {
     "fit": "train an experiment, evaluate its best checkpoint, write the run folder",
     "validate": "evaluate a checkpoint on the validation split",
     "test": "evaluate a checkpoint on the test split",
+    "evaluate": "judge a trained run by every protocol: evaluate RUN [--tasks ...] [--config experiments/data/X.yaml --data.root=DIR]",
+    "report": "write a page about a run: report RUN",
+    "compare": "write a page that sets runs side by side, with paired differences: compare RUN RUN ...",
+    "card": "write the model card of a run: card RUN",
     "predict": "read ECG files with a trained model: predict ARTEFACT FILE... [--plot]; or score a whole split: predict --ckpt_path ...",
     "texts": "tell how far apart an experiment's labels lie for its text tower, before any training",
     "benchmark": "train recipes by seeds on PTB-XL within one budget, and write one table; goes on with what is missing",
@@ -30,10 +34,15 @@ COMMANDS = {
     "bench": "measure the speed of training against a straightforward implementation of the same model [--steps 40] [--repeats 3]",
     "bench-towers": "measure the size and speed of every ECG tower, and write their table",
     "bench-sim": "measure the simulator: speed, every label against its textbook, normal records against PTB-XL",
+    "bench-eval": "measure the evaluation of 100,000 records against scikit-learn label by label",
     "bench-signals": "measure reading, filters and resampling against neurokit2 lead by lead, and write docs/signals.md",
 }
 # Commands with a parser of their own, imported only when they are called.
 LAZY = {
+    "evaluate": ("ecgclip.evaluate", "evaluate_command"),
+    "report": ("ecgclip.report.run_page", "report_command"),
+    "compare": ("ecgclip.report.compare", "compare_command"),
+    "card": ("ecgclip.report.card", "card_command"),
     "benchmark": ("ecgclip.benchmark", "benchmark"),
     "prepare": ("ecgclip.report.prepared", "prepare_command"),
     "check": ("ecgclip.report.prepared", "check_command"),
@@ -43,6 +52,7 @@ LAZY = {
     "bench-sim2real": ("ecgclip.benchmark.sim2real", "bench_sim2real"),
     "bench-sim": ("ecgclip.benchmark.simulator", "bench_sim"),
     "bench-signals": ("ecgclip.benchmark.signals", "bench_signals"),
+    "bench-eval": ("ecgclip.benchmark.evaluation", "bench_evaluation"),
 }
 HELP = f"""usage: ecgclip COMMAND ...    (also: lightning COMMAND ..., python -m ecgclip COMMAND ...)
 
@@ -57,6 +67,8 @@ examples:
   ecgclip fit --ckpt_path runs/resnet_bert/TIME/checkpoints/last.ckpt      (go on with a run)
   ecgclip test --ckpt_path runs/resnet_bert/TIME/checkpoints/best.ckpt
   ecgclip validate --ckpt_path RUN/checkpoints/best.ckpt --config experiments/data/ptbxl.yaml --data.root=DIR    (other data)
+  ecgclip evaluate runs/resnet_bert/TIME
+  ecgclip report runs/resnet_bert/TIME
   ecgclip labels build readings.csv --out catalogue.yaml
   ecgclip prepare readings.csv --files DIR --catalogue catalogue.yaml --out archive
   ecgclip fit --config experiments/resnet_bert.yaml --config experiments/data/archive.yaml --data.root=archive
@@ -177,7 +189,10 @@ def read_files(arguments: list[str]) -> None:
     from ecgclip.artefact import Artefact
 
     artefact = Artefact.load(options.artefact)
-    print("score: cosine of ECG and label; * reaches the label's threshold; ? has none: no validation record showed the label")
+    print(
+        "score: cosine of ECG and label; * reaches the label's threshold; ? has none: no validation record showed the label; p: its "
+        "frequency among records of the validation split that score the same"
+    )
     failed = 0
     for file in options.files:
         try:
@@ -198,7 +213,8 @@ def _read_file(artefact, file: Path, options: argparse.Namespace) -> None:  # ty
     print(file)
     for rank, finding in enumerate(findings, start=1):
         mark = {True: "*", False: " ", None: "?"}[finding.called]
-        print(f"  {rank}  {finding.score:+.3f} {mark} {finding.ja}  [{finding.id}]")
+        probability = "" if finding.probability is None else f"  p = {finding.probability:.2f}"
+        print(f"  {rank}  {finding.score:+.3f} {mark} {finding.ja}  [{finding.id}]{probability}")
     if options.plot:
         from ecgclip.signals.plot import plot_ecg
 

@@ -7,6 +7,7 @@ import re
 import secrets
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -23,7 +24,9 @@ from data_modules import ECGDataModule
 from data_modules.archive import OWN as OWN_LABELS
 from ecgclip.artefact import CATALOGUE, WEIGHTS, save_artefact, trained_path
 from ecgclip.callbacks import Timing, ZeroShotEvaluation
-from ecgclip.callbacks.zero_shot import PER_LABEL, PICTURES
+from ecgclip.callbacks.dashboard import lay_out
+from ecgclip.callbacks.examples import PICTURES
+from ecgclip.callbacks.zero_shot import PER_LABEL
 from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.losses import gather_rows
@@ -110,6 +113,7 @@ class RunConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(config, allow_val_change=True)
+                lay_out(logger)
         self.already_saved = True
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -238,11 +242,17 @@ class ExperimentCLI(LightningCLI):
         if trainer.is_global_zero:
             print(f"Evaluating {Path(best).name if best else 'the last weights'}", flush=True)
         trainer.validate(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
-        thresholds = next((c.thresholds for c in trainer.callbacks if isinstance(c, ZeroShotEvaluation)), {})  # type: ignore[attr-defined]
+        fitted = next((c for c in trainer.callbacks if isinstance(c, ZeroShotEvaluation)), ZeroShotEvaluation())  # type: ignore[attr-defined]
         if self.datamodule.closing_split == "test":
             trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
         if trainer.is_global_zero:
-            save_artefact(self.model, self.run_folder / ARTEFACT, thresholds=thresholds, signal_path=self.datamodule.signal_path)
+            save_artefact(
+                self.model,
+                self.run_folder / ARTEFACT,
+                thresholds=fitted.thresholds,
+                calibration=fitted.calibration,
+                signal_path=self.datamodule.signal_path,
+            )
             self._print_results(self.datamodule.closing_split)
 
     def validate(self, **kwargs: Any) -> None:
@@ -314,7 +324,7 @@ class TextsCLI(ExperimentCLI):
         """The report is all there is."""
 
 
-def run_experiment(command: str, arguments: list[str], cli: type[ExperimentCLI] = ExperimentCLI) -> ExperimentCLI:
+def run_experiment(command: str, arguments: list[str], cli: Callable[..., ExperimentCLI] = ExperimentCLI) -> ExperimentCLI:
     """Run one command of the static table.
 
     Args:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -230,6 +230,23 @@ class ECGCLIP(LightningModule):
         """Return the class vectors of the catalogue, ``(labels, embed_dim)``: the normalised mean over each label's prompts."""
         return class_vectors(self.encode_text(self.prompt_texts()), self.prompt_label, len(self.catalogue))  # type: ignore[arg-type]
 
+    def encode_prompts(self, prompts: Sequence[str], label: Sequence[int], labels: int) -> Tensor:
+        """Return class vectors of other prompts than the catalogue's, ``(labels, embed_dim)``.
+
+        Args:
+            prompts: Texts of any kind; a frozen text tower reads them with its language model, which has to be there.
+            label: The class that each belongs to.
+            labels: Number of classes, each with a prompt.
+
+        Raises:
+            UserError: When the language model cannot be loaded, or a class has no prompt.
+
+        """
+        described = text_input(self.hparams["text_tower"], self.hparams["text_tower_args"])
+        texts = tokenize_texts(open_text_input(described, prompts), list(prompts))
+        vectors = self.encode_text({name: rows.to(self.device) for name, rows in texts.items()})
+        return class_vectors(vectors, torch.tensor(label, device=self.device), labels)
+
     def logits(self, cosines: Tensor, prior: Tensor) -> Tensor:
         """Return what the loss makes of cosines in training: ``scale * cos + tau * log prior``, tau its logit adjustment.
 
@@ -299,8 +316,9 @@ class ECGCLIP(LightningModule):
     test_step = validation_step
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Return ``record`` ``(B,)`` int64 and ``scores`` ``(B, labels)``, the cosine of each record with every label."""
-        return {"record": batch["record"], "scores": self.validation_step(batch, batch_idx) @ self.label_vectors().T}
+        """Return ``record`` ``(B,)`` int64, ``vectors`` ``(B, embed_dim)`` and ``scores`` ``(B, labels)``, the cosines with all labels."""
+        vectors = self.validation_step(batch, batch_idx)
+        return {"record": batch["record"], "vectors": vectors, "scores": vectors @ self.label_vectors().T}
 
     def configure_optimizers(self) -> Any:
         rate, decay = self.hparams["learning_rate"], self.hparams["weight_decay"]

@@ -1,11 +1,14 @@
-"""The scores of an evaluation, kept in the run folder so that two runs can be compared record by record.
+"""The scores of an evaluation and what is said about them, kept in the run folder: runs are compared record by record, pages drawn later.
 
 Records go by their hashed id, patients by a number that only says which records belong together.
 """
 
+import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,3 +64,26 @@ def load_scores(run: Path, split: str) -> SavedScores:
 def scores_file(run: Path, split: str) -> Path:
     """Return where the scores of a split lie."""
     return run / f"scores_{split}.npz"
+
+
+def save_evaluation(run: Path, split: str, detail: Mapping[str, Any]) -> Path:
+    """Write ``evaluation_<split>.json``, what a page shows beside the flat figures; plain values, None for what does not exist."""
+    return write_json(evaluation_file(run, split), detail)
+
+
+def evaluation_file(run: Path, split: str) -> Path:
+    """Return where the evaluation of a split lies."""
+    return run / f"evaluation_{split}.json"
+
+
+def tasks_file(run: Path, split: str) -> Path:
+    """Return where the named tasks of a split lie."""
+    return run / f"tasks_{split}.json"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> Path:
+    """Write a file of plain values; whoever is killed in the middle leaves the old file."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return path

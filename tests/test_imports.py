@@ -17,14 +17,16 @@ FLOORS = (  # From the ground up. A floor may use only what stands below it.
     {"evaluation", "model", "simulation", "store"},
     {"prepare"},  # Below the data modules: the first run on an archive makes its store.
     {"artefact", "baseline_speed", "callbacks", "data_modules", "report"},
-    {"benchmark", "cli", "experiment", "speed"},
+    {"benchmark", "cli", "evaluate", "experiment", "speed"},
     {"__main__"},
 )
 BESIDE = {  # On one floor, and why.
     ("signals", "labels"),  # PTB-XL's statements are labels.
     ("cli", "experiment"),  # One part in two files: what answers at once, and what costs seconds to import.
     ("cli", "benchmark"),
+    ("cli", "evaluate"),
     ("cli", "speed"),
+    ("evaluate", "experiment"),
     ("speed", "experiment"),
 }
 UNPLACED = -1

@@ -5,7 +5,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
 
+from ecgclip.callbacks.dashboard import show_few_shot
 from ecgclip.callbacks.vectors import Vectors
 from ecgclip.evaluation.few_shot import SupportPlan, few_shot
 from ecgclip.run import add_metrics
@@ -81,3 +83,6 @@ class FewShotEvaluation(Callback):
         model.log_dict(figures)
         if trainer.is_global_zero:
             add_metrics(Path(trainer.default_root_dir), figures)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                show_few_shot(logger, split, report, self.ks)

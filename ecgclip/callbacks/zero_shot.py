@@ -11,40 +11,42 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from ecgclip.callbacks.dashboard import show_evaluation
+from ecgclip.callbacks.examples import draw_examples
 from ecgclip.callbacks.vectors import Vectors
+from ecgclip.errors import UserError
 from ecgclip.evaluation import PROTOCOL
 from ecgclip.evaluation.baselines import prevalence_scores
-from ecgclip.evaluation.intervals import zero_shot_intervals
-from ecgclip.evaluation.ptbxl_groups import class_report, statement_sets
-from ecgclip.evaluation.thresholds import best_f1_thresholds
-from ecgclip.evaluation.zero_shot import label_sets, per_label_table, zero_shot_report, zero_shot_scores
-from ecgclip.labels import POSITIVE
-from ecgclip.run import add_metrics
-from ecgclip.scores import SavedScores, save_scores
-from ecgclip.signals import LEADS
+from ecgclip.evaluation.full import FullEvaluation, Scored, embedding_map, full_evaluation, text_similarity
+from ecgclip.evaluation.ptbxl_groups import statement_sets
+from ecgclip.evaluation.subgroups import age_bands
+from ecgclip.evaluation.zero_shot import label_sets, zero_shot_report, zero_shot_scores
+from ecgclip.run import CONFIG, add_metrics
+from ecgclip.scores import SavedScores, load_scores, save_evaluation, save_scores
 
 BASELINE_SEED = 0  # Of the random tower: the same baseline for every run of a tower.
-PICTURES = "pictures"
 PER_LABEL = "per_label.csv"
 
 
 class ZeroShotEvaluation(Callback):
     """Score every record against the Japanese prompts of every label.
 
-    In training the figures of each validation go to the loggers. In ``validate`` and ``test``, and so at the end of a training,
-    intervals, a table per label, baselines, example pages and the scores themselves come with them, all in the run folder. The label
-    vectors and the ECG vectors are made on the trainer's device in its precision, gathered from all processes; each process computes
-    the same figures.
+    In training the figures of each validation go to the loggers. In ``validate`` and ``test``, and so at the end of a training, all of
+    :func:`ecgclip.evaluation.full.full_evaluation`, baselines, example pages and the scores themselves come with them, in the run
+    folder. The label vectors and the ECG vectors are made on the trainer's device in its precision, gathered from all processes; each
+    process computes the same figures.
 
     Args:
         replicates: Of the patient-level bootstrap.
-        examples: ECG pages to draw, of different labels.
+        examples: ECG pages to draw of different labels; three of the best and three of the worst read records come with them.
 
     """
 
     def __init__(self, replicates: int = 1000, examples: int = 6) -> None:
         self.replicates, self.examples = replicates, examples
+        # Fitted on validation, for the artefact: of each label the cosine from which it is called, and what makes it a probability.
         self.thresholds: dict[str, float] = {}
+        self.calibration: dict[str, tuple[float, float]] = {}
         self._vectors, self._random_vectors = Vectors(), Vectors()
         self._random: torch.nn.Module | None = None
 
@@ -106,81 +108,85 @@ class ZeroShotEvaluation(Callback):
             model.log("val/auroc", figures["val/zero_shot/all/auroc_macro"], prog_bar=True, logger=False)
             return
         prior = torch.from_numpy(data.train_counts).to(scores.device).clamp(min=0.5) / max(1, len(data.rows["train"]))
-        figures |= self._close(trainer, data, split, records, scores, labels, sets, classes, model.logits(scores, prior))
+        patients = data.store.manifest["patient"].to_numpy()[records.cpu()]
+        scored = Scored(scores, model.logits(scores, prior), labels, patients)
+        figures |= self._baselines(data, split, labels, sets, classes)
+        evaluation = full_evaluation(
+            scored,
+            data.labels,
+            sets,
+            fitted_on=self._validation(trainer, model, data, split, prior),
+            train_positives=torch.from_numpy(data.train_counts).to(scores.device),
+            groups=record_groups(data.store.manifest.iloc[records.cpu().numpy()]),
+            replicates=self.replicates,
+        )
+        figures |= {f"{split}/{name}": value for name, value in evaluation.figures.items()}
         model.log_dict(figures)
+        if split == "val":
+            fitted = zip(data.labels.ids, evaluation.thresholds.tolist(), *(c.tolist() for c in evaluation.calibration), strict=True)
+            for name, threshold, *line in fitted:
+                if threshold == threshold:
+                    self.thresholds[name] = threshold
+                if line[0] == line[0]:
+                    self.calibration[name] = (line[0], line[1])
         if trainer.is_global_zero:
             add_metrics(Path(trainer.default_root_dir), figures)
+            self._write(trainer, data, split, records, scored, vectors, classes, evaluation)
 
-    def _close(
-        self,
-        trainer: Trainer,
-        data: Any,
-        split: str,
-        records: Tensor,
-        scores: Tensor,
-        labels: Tensor,
-        sets: dict[str, Tensor],
-        classes: Tensor,
-        logits: Tensor,
-    ) -> dict[str, float]:
-        """Add what only the last evaluation needs: baselines, intervals, thresholds, tables and pictures."""
-        patients = data.store.manifest["patient"].to_numpy()[records.cpu()]
-        if split == "val":
-            fitted = best_f1_thresholds(scores, labels).tolist()
-            self.thresholds = {label.id: value for label, value in zip(data.labels, fitted, strict=True) if value == value}
+    def _baselines(self, data: Any, split: str, labels: Tensor, sets: dict[str, Tensor], classes: Tensor) -> dict[str, float]:
+        """Figures of an untrained tower and of label frequency, and how many records there are."""
         _, random = self._random_vectors.gather()
         baselines = {
             "random_tower": zero_shot_scores(random, classes),
-            "prevalence": prevalence_scores(torch.from_numpy(data.train_counts).to(scores.device), len(scores)),
+            "prevalence": prevalence_scores(torch.from_numpy(data.train_counts).to(labels.device), len(labels)),
         }
         figures = {f"data/{name}/records": float(len(rows)) for name, rows in data.rows.items()}
         figures["protocol/version"] = float(PROTOCOL)
         for name, against in baselines.items():
             figures |= {f"{split}/{name}/{key}": value for key, value in zero_shot_report(against, labels, sets).items()}
-        intervals = zero_shot_intervals(scores, labels, patients, sets, replicates=self.replicates)
-        classes_of_ptbxl = class_report(logits, labels, patients, data.labels.ids, replicates=self.replicates)
-        figures |= {f"{split}/zero_shot/{name}": value for name, value in (intervals.report | classes_of_ptbxl).items()}
-        if trainer.is_global_zero:
-            folder = Path(trainer.default_root_dir)
-            save_scores(folder, split, _to_keep(data, records, scores, labels))
-            table = per_label_table(data.labels, scores, labels, intervals.auroc)
-            write_per_label(folder / (PER_LABEL if split == data.closing_split else f"{split}_{PER_LABEL}"), table)
-            pages = self._draw(folder / PICTURES, data, split, records, scores, labels)
-            _to_wandb(trainer, split, table, pages)
         return figures
 
-    def _draw(self, folder: Path, data: Any, split: str, records: Tensor, scores: Tensor, labels: Tensor) -> list[Path]:
-        """Draw one record for each of the first labels that have one, the rarest finding of a record first."""
-        from ecgclip.signals.plot import plot_ecg
+    def _validation(self, trainer: Trainer, model: Any, data: Any, split: str, prior: Tensor) -> Scored | None:
+        """Return the run's own validation records, which thresholds and calibration are fitted on; None where they are what is judged."""
+        folder = Path(trainer.default_root_dir)
+        own = folder if (folder / CONFIG).is_file() else folder.parent
+        if split == "val" and own == folder:
+            return None
+        saved = load_scores(own, "val")
+        if list(saved.ids) != list(data.labels.ids):
+            raise UserError(f"the scores in {own.name} are of another label catalogue than these data: evaluate on data with the run's own")
+        scores = torch.from_numpy(saved.scores).to(prior.device)
+        return Scored(scores, model.logits(scores, prior), torch.from_numpy(saved.labels).to(prior.device), saved.patients)
 
-        names = [label.ja for label in data.labels]
-        positive = labels.cpu() == POSITIVE
-        count = positive.sum(0)
-        present = [int(i) for i in count.argsort() if count[i] > 0]
-        step = max(1, len(present) // max(1, self.examples))
-        chosen: list[int] = []
-        for label in present[::step][: self.examples]:
-            candidates = [int(i) for i in positive[:, label].nonzero().flatten() if int(i) not in chosen]
-            chosen += candidates[:1]
-        pages = []
-        for row in chosen:
-            record = int(records[row])
-            signal = data.store.read(records[row : row + 1].cpu().numpy())[0] * 1e-3
-            best = scores[row].topk(min(5, scores.shape[1]))
-            findings = [(names[int(i)], float(value)) for value, i in zip(*best, strict=True)]
-            known = "、".join(names[int(i)] for i in positive[row].nonzero().flatten())
-            name = f"{split}_{data.store.manifest['id'].iloc[record]}"
-            pages.append(
-                plot_ecg(
-                    signal,
-                    data.sampling_rate,
-                    title=f"{name}  ラベル: {known}",
-                    findings=findings,
-                    path=folder / f"{name}.png",
-                    lead_mask=[lead not in data.store.manifest["missing_leads"].iloc[record] for lead in LEADS],
-                )
-            )
-        return pages
+    def _write(
+        self,
+        trainer: Trainer,
+        data: Any,
+        split: str,
+        records: Tensor,
+        scored: Scored,
+        vectors: Tensor,
+        classes: Tensor,
+        evaluation: FullEvaluation,
+    ) -> None:
+        """Leave tables, scores and pictures in the folder of results, and on the dashboard."""
+        folder = Path(trainer.default_root_dir)
+        save_scores(folder, split, _to_keep(data, records, scored.scores, scored.labels))
+        write_per_label(folder / (PER_LABEL if split == data.closing_split else f"{split}_{PER_LABEL}"), evaluation.rows)
+        examples = draw_examples(folder, data, split, records, scored.scores, scored.labels, count=self.examples)
+        detail = evaluation.detail | {
+            "split": split,
+            "data": data.name,
+            "similarity": text_similarity(classes),
+            "map": embedding_map(vectors, scored.labels, data.labels.ids),
+            "examples": examples,
+        }
+        for row in detail["labels"]:
+            row["unseen"] = row["id"] in data.withheld
+        save_evaluation(folder, split, detail)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                show_evaluation(logger, split, detail, folder)
 
 
 def _to_keep(data: Any, records: Tensor, scores: Tensor, labels: Tensor) -> SavedScores:
@@ -196,17 +202,16 @@ def _to_keep(data: Any, records: Tensor, scores: Tensor, labels: Tensor) -> Save
     )
 
 
+def record_groups(manifest: Any) -> dict[str, np.ndarray]:
+    """Return the groups that records of a manifest fall into: by sex, age, device and site, as far as they are known."""
+    groups = {name: manifest[name].fillna("").to_numpy().astype(str) for name in ("sex", "device", "site")}
+    groups["age"] = age_bands(manifest["age"].to_numpy(dtype=float, na_value=np.nan))
+    return {name: values for name, values in groups.items() if (values != "").any()}
+
+
 def write_per_label(path: Path, table: list[dict[str, Any]]) -> None:
     """Write the table of labels as CSV, with a mark that makes a spreadsheet read its Japanese."""
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()
         writer.writerows({name: "" if value != value else value for name, value in row.items()} for row in table)
-
-
-def _to_wandb(trainer: Trainer, split: str, table: list[dict[str, Any]], pages: list[Path]) -> None:
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_table(f"{split}/per_label", columns=list(table[0]), data=[list(row.values()) for row in table])
-            if pages:
-                logger.log_image(f"{split}/examples", [str(page) for page in pages])

@@ -1,7 +1,7 @@
 """What an evaluation does to ECGs to see how a model bears it: fewer leads, another rate, shorter, noisier.
 
-A change takes a batch on its device (``ecg (B, 12, T)`` mV, ``lead_mask (B, 12)``, ``record (B,)``, ``sampling_rate``) and returns it changed.
-Noise and gain are a function of the record alone, so that every model meets the same disturbance.
+A change takes a batch on its device (``ecg (B, 12, T)`` mV, ``lead_mask (B, 12)``, ``record (B,)``, ``sampling_rate``) and returns it
+changed. Noise and gain are a function of the record alone, so that every model meets the same disturbance.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -5,6 +5,7 @@ negative, -1 unknown. Work goes in blocks, so that 100,000 records by 98 labels 
 input.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -32,6 +33,23 @@ class Curve(NamedTuple):
     score: Tensor
     tp: Tensor
     fp: Tensor
+
+
+class PivotBins(NamedTuple):
+    """A label's records sorted by its distinct positive scores, the ``K`` pivots, from the highest down.
+
+    Only where a positive stands does either area gain anything, so that the sums over these bins, of counts or of
+    weights, are all that it depends on.
+
+    Attributes:
+        of: ``(N,)`` int32. A negative above pivot ``i`` and below the one before is in bin ``2 i``, one that ties with pivot ``i``
+            in bin ``2 i + 1``, and one below all of them in bin ``2 K``; then come ``K`` bins of the positives; the last takes
+            unknown records.
+        pivots: ``K``.
+    """
+
+    of: Tensor
+    pivots: int
 
 
 class TopK(NamedTuple):
@@ -98,9 +116,47 @@ def curves(scores: Tensor, labels: Tensor) -> Iterator[Curve]:
         yield Curve(columns, score, tp, fp)
 
 
-def _steps(counts: Tensor) -> Tensor:
-    """Differences along a curve that starts at 0, ``(C, N)``."""
-    return counts.diff(dim=1, prepend=counts.new_zeros(len(counts), 1))
+def pivot_bins(scores: Tensor, labels: Tensor) -> PivotBins | None:
+    """Sort the records of one label into bins between its positives' scores.
+
+    Args:
+        scores: ``(N,)`` float, finite.
+        labels: ``(N,)`` int8 states.
+
+    Returns:
+        The bins; None where the label has no positive or no negative, and so no area.
+    """
+    positive = labels == POSITIVE
+    if not bool(positive.any()) or not bool((labels == NEGATIVE).any()):
+        return None
+    pivots = scores[positive].unique()
+    count = len(pivots)
+    lower = torch.searchsorted(pivots, scores, out_int32=True)  # How many pivots are lower.
+    ties = pivots[lower.clamp(max=count - 1)] == scores
+    bins = torch.where(positive, 3 * count - lower, 2 * (count - lower) - ties.int())
+    return PivotBins(bins.masked_fill_(labels == UNKNOWN, 3 * count + 1), count)
+
+
+def split_bins(total: Tensor, pivots: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Read sums over bins as a curve; the first axis counts pivots from the highest down.
+
+    Args:
+        total: ``(3 K + 2, ...)``, of counts or weights, by bin.
+        pivots: ``K``.
+
+    Returns:
+        ``(K, ...)`` each: the positives at a pivot, and the negatives that tie with it; and ``(K + 1, ...)``, the negatives above
+        the pivot and below the one before, at last those below all.
+    """
+    return total[2 * pivots + 1 : -1], total[1 : 2 * pivots : 2], total[: 2 * pivots + 1 : 2]
+
+
+def _counts(scores: Tensor, labels: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """Count each label's records by bin: its column and the parts of :func:`split_bins`, without labels that have no area."""
+    # Rows of the transposed copies are read many times over; a column of the originals would miss the cache at every record.
+    for column, (score, state) in enumerate(zip(finite_scores(scores).T.contiguous(), labels.T.contiguous(), strict=True)):
+        if (bins := pivot_bins(score, state)) is not None:
+            yield column, *split_bins(torch.bincount(bins.of, minlength=3 * bins.pivots + 2), bins.pivots)
 
 
 def auroc(scores: Tensor, labels: Tensor) -> Tensor:
@@ -117,10 +173,11 @@ def auroc(scores: Tensor, labels: Tensor) -> Tensor:
         UserError: If a score is NaN or infinite.
     """
     area = torch.full((scores.shape[1],), torch.nan, dtype=torch.float64, device=scores.device)
-    for columns, _, tp, fp in curves(scores, labels):
-        # Trapezoids: a group of ties is one slanted step. Twice the height keeps integers, which float64 adds exactly.
-        twice = (_steps(fp).double() * (2 * tp - _steps(tp))).sum(1)
-        area[columns] = twice / 2 / (tp[:, -1].double() * fp[:, -1])
+    for column, positives, ties, between in _counts(scores, labels):
+        negatives = between.sum() + ties.sum()
+        # Twice the wins of each positive keeps integers, which add exactly.
+        twice = 2 * (negatives - between[:-1].cumsum(0) - ties.cumsum(0)) + ties
+        area[column] = (positives * twice).sum().double() / 2 / (positives.sum().double() * negatives)
     return area
 
 
@@ -141,10 +198,10 @@ def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
         UserError: If a score is NaN or infinite.
     """
     area = torch.full((scores.shape[1],), torch.nan, dtype=torch.float64, device=scores.device)
-    for columns, _, tp, fp in curves(scores, labels):
-        precision = tp.double() / (tp + fp).clamp(min=1)
-        value = (_steps(tp) * precision).sum(1) / tp[:, -1]
-        area[columns] = value.masked_fill(fp[:, -1] == 0, torch.nan)
+    for column, positives, ties, between in _counts(scores, labels):
+        tp = positives.cumsum(0)
+        called = tp + (between[:-1] + ties).cumsum(0)
+        area[column] = (positives * (tp.double() / called)).sum() / tp[-1]
     return area
 
 
@@ -194,11 +251,15 @@ def count_hits(hits: Tensor, labels: Tensor, members: Tensor | None = None) -> T
     Returns:
         The accuracies; ``recall`` keeps ``L`` entries, NaN outside the set.
     """
-    positive = labels == POSITIVE
+    rows, columns = (labels == POSITIVE).nonzero(as_tuple=True)  # Few: some two of a hundred labels.
     if members is not None:
-        positive, hits = positive & members, hits & members
-    recall = hits.sum(0).double() / positive.sum(0)
-    micro = float(hits.any(1).sum().double() / positive.any(1).sum())
+        inside = members.to(labels.device)[columns]
+        rows, columns = rows[inside], columns[inside]
+    hit = hits[rows, columns]
+    found, asked = (torch.bincount(entries, minlength=labels.shape[1]) for entries in (columns[hit], columns))
+    recall = found.double() / asked
+    with_hit, with_label = (entries.unique_consecutive().numel() for entries in (rows[hit], rows))
+    micro = with_hit / with_label if with_label else math.nan
     return TopK(micro, recall, macro(recall))
 
 

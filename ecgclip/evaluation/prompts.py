@@ -59,8 +59,8 @@ def prompts_of(catalogue: Catalogue, name: str) -> list[Prompt]:
 def leaks(catalogue: Catalogue, prompts: Iterable[Prompt]) -> list[Leak]:
     """Find prompts that name another class: such a prompt scores well for the wrong reason, or badly for no reason of the model's.
 
-    A prompt is read from left to right, the longest name of any label first: 不完全左脚ブロック is not taken for its part 完全左脚ブロック, but
-    "左室肥大、左軸偏位" names two. What a label implies may be named in it.
+    A prompt is read from left to right, the longest name of any label first: 不完全左脚ブロック is not taken for its part
+    完全左脚ブロック, but "左室肥大、左軸偏位" names two. What a label implies may be named in it.
 
     Args:
         catalogue: The labels.

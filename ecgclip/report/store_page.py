@@ -1,7 +1,5 @@
 """One page that says what is in a store: labels, splits, quality, what was left out, and ECGs to look at."""
 
-import base64
-import io
 import json
 import tempfile
 from collections import Counter
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ecgclip.labels import Catalogue
+from ecgclip.report.page import picture
 from ecgclip.signals.leads import LEADS
 from ecgclip.signals.plot import plot_ecg
 from ecgclip.signals.record import SPLITS
@@ -21,7 +20,6 @@ from ecgclip.store import Store
 
 EXAMPLES = 6
 MILLIVOLT = 1e-3
-_SHRINK = 2  # Pixels of a drawn page to one on this page, each way.
 MEANING = {  # Of a quality flag.
     "gap": "short gaps were bridged",
     "flat": "a lead is constant",
@@ -215,9 +213,9 @@ def _examples(store: Store, manifest: pd.DataFrame, catalogue: Catalogue) -> str
         record = manifest.iloc[row]
         labels = "、".join(names.get(label, label) for label in record["labels"]) or "ラベルなし"
         flags = f" ({', '.join(record['quality'])})" if record["quality"] else ""
-        picture = _picture(store, row, f"{record['id'][:8]}  {labels}", [lead not in record["missing_leads"] for lead in LEADS])
+        source = _picture(store, row, f"{record['id'][:8]}  {labels}", [lead not in record["missing_leads"] for lead in LEADS])
         caption = escape(f"{labels}{flags}")
-        figures.append(f'<figure><img alt="{caption}" src="data:image/png;base64,{picture}"><figcaption>{caption}</figcaption></figure>')
+        figures.append(f'<figure><img alt="{caption}" src="{source}"><figcaption>{caption}</figcaption></figure>')
     return f'<h2>例 Examples</h2><p>25 mm/s, 10 mm/mV.</p><div class="ecgs">{"".join(figures)}</div>'
 
 
@@ -235,17 +233,11 @@ def _chosen(manifest: pd.DataFrame) -> list[int]:
 
 
 def _picture(store: Store, row: int, title: str, lead_mask: Sequence[bool]) -> str:
-    """Draw a record; return it as base64, in few colours and half the size."""
-    from PIL import Image
-
+    """Draw a record; return it as the ``src`` of an image."""
     signal = store.read(np.array([row]))[0] * np.float32(MILLIVOLT)
     with tempfile.TemporaryDirectory() as folder:
         page = plot_ecg(signal, store.sampling_rate, title=title, path=Path(folder) / "ecg.png", lead_mask=list(lead_mask))
-        with Image.open(page) as image:
-            small = image.convert("RGB").reduce(_SHRINK).quantize(32)
-    data = io.BytesIO()
-    small.save(data, "PNG", optimize=True)
-    return base64.b64encode(data.getvalue()).decode()
+        return picture(page)
 
 
 def _counted(title: str, what: str, counts: Mapping[str, int], none: str) -> str:

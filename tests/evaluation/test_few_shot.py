@@ -91,7 +91,7 @@ def test_report_means_and_intervals_over_seeds_of_slow_prototypes():
     assert report["zero_shot/k0/top5_macro"] == 1.0  # Five labels in five places.
     assert report["labels"] == 5
     assert {key.split("/")[1] for key in report if "/" in key} == {"k0", "k1", "k2", "k8"}  # 16 is above k_max.
-    assert {key.split("/")[0] for key in report if "/k8/" in key} == {"prototype", "linear_probe", "tip_adapter"}
+    assert {key.split("/")[0] for key in report if "/k8/" in key} == {"prototype", "linear_probe", "tip_adapter", "tip_adapter_f"}
 
 
 def test_more_shots_help_and_a_start_from_text_helps_with_few():
@@ -145,6 +145,45 @@ def test_tip_adapter_equals_its_formula_term_by_term():
             for j, w in enumerate(text):
                 slow[i, j] = 100 * (q @ w) + sum(torch.exp(-5.5 * (1 - q @ s)) for s in keys[j])
         torch.testing.assert_close(scores, slow, rtol=0, atol=1e-4)
+
+
+def tip_loss(keys, records, states, text):
+    """Mean cross entropy of the label drawn for, as the paper writes it: a cache of keys and one-hot values."""
+    ways, k = len(text), len(keys) // len(text)
+    values = F.one_hot(torch.arange(ways)).repeat_interleave(k, dim=0).double()
+    logits = 100 * records @ text.T + torch.exp(-5.5 * (1 - records @ keys.T)) @ values
+    return F.cross_entropy(logits.masked_fill(states == -1, -torch.inf), torch.arange(ways).repeat_interleave(k)), logits
+
+
+def test_tip_adapter_f_equals_autograd_and_adam_of_torch():
+    x, states, text, query = shots()
+    states[0, 0, 0, 1] = -1
+    for scores, records, state in zip(METHODS["tip_adapter_f"](x, states, text, query), x.flatten(1, 2).double(), states, strict=True):
+        keys = records.clone().requires_grad_()
+        adam = torch.optim.Adam([keys], lr=module.TIP_RATE, eps=module.TIP_EPSILON)
+        for _ in range(module.TIP_STEPS):
+            adam.zero_grad()
+            tip_loss(keys, records, state.flatten(0, 1), text.double())[0].backward()
+            adam.step()
+        slow = 100 * query.double() @ text.double().T
+        slow += torch.exp(-5.5 * (1 - query.double() @ keys.detach().T)).view(len(query), len(text), -1).sum(2)
+        torch.testing.assert_close(scores.double(), slow, rtol=0, atol=1e-5)
+
+
+def test_tip_adapter_f_fits_its_support_better_than_the_cache_as_it_is():
+    x, states, text, _ = shots()
+    records, state = x[0].flatten(0, 1).double(), states[0].flatten(0, 1)
+    tuned = module._tuned_keys(records, state == -1, text.double())
+    before, after = (float(tip_loss(keys, records, state, text.double())[0]) for keys in (records, tuned))
+    assert after < before - 0.01
+    assert not torch.equal(tuned, records)
+
+
+def test_without_steps_tip_adapter_f_is_tip_adapter(monkeypatch):
+    monkeypatch.setattr(module, "TIP_STEPS", 0)
+    arguments = shots()
+    for trained, cached in zip(METHODS["tip_adapter_f"](*arguments), METHODS["tip_adapter"](*arguments), strict=True):
+        torch.testing.assert_close(trained, cached, rtol=0, atol=1e-4)
 
 
 def test_runs_in_inference_mode_on_low_precision():

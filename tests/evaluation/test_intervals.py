@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 import ecgclip.evaluation.intervals as intervals
 from ecgclip.errors import UserError
-from ecgclip.evaluation.intervals import zero_shot_intervals
-from ecgclip.evaluation.metrics import topk_hits
+from ecgclip.evaluation.intervals import replicate_figures, zero_shot_intervals
+from ecgclip.evaluation.metrics import auroc, average_precision, topk_hits
 from ecgclip.evaluation.zero_shot import label_sets, zero_shot_report
 
 IDS = tuple("ABCDEF")
@@ -29,18 +29,22 @@ def naive(scores, labels, patients, sets, ks, replicates, seed):
     """One replicate after another, one label after another."""
     unique, owner = np.unique(patients, return_inverse=True)
     draw = torch.Generator().manual_seed(seed)
-    figures, areas = [], []
+    figures, areas, precisions = [], [], []
     for _ in range(replicates):
         weight = torch.empty(len(unique), dtype=torch.float64).exponential_(generator=draw).numpy()[owner]
-        area = np.full(labels.shape[1], np.nan)
+        area, precision = np.full((2, labels.shape[1]), np.nan)
         for j in range(labels.shape[1]):
             known = labels[:, j].numpy() >= 0
             if len(set(labels[known, j].tolist())) == 2:
-                area[j] = roc_auc_score(labels[known, j], scores[known, j], sample_weight=weight[known])
+                case = labels[known, j], scores[known, j]
+                area[j] = roc_auc_score(*case, sample_weight=weight[known])
+                precision[j] = average_precision_score(*case, sample_weight=weight[known])
         areas.append(area)
+        precisions.append(precision)
         row = {}
         for name, members in sets.items():
             row[f"{name}/auroc_macro"] = np.nanmean(area[members.numpy()])
+            row[f"{name}/auprc_macro"] = np.nanmean(precision[members.numpy()])
             positive = ((labels == 1) & members).numpy()
             for k in ks:
                 hits = topk_hits(scores, labels, k, members if name == "ptbxl71" else None).numpy() & positive
@@ -49,7 +53,7 @@ def naive(scores, labels, patients, sets, ks, replicates, seed):
                 row[f"{name}/top{k}_micro"] = (weight @ hits.any(1)) / (weight @ positive.any(1))
         figures.append(row)
     low_high = {name: np.quantile([row[name] for row in figures], [0.025, 0.975]) for name in figures[0]}
-    return low_high, np.quantile(areas, [0.025, 0.975], axis=0).T
+    return low_high, *(np.quantile(values, [0.025, 0.975], axis=0).T for values in (areas, precisions))
 
 
 @pytest.mark.parametrize("block", [2**22, 1000])
@@ -58,12 +62,22 @@ def test_equals_a_naive_loop(monkeypatch, block):
     scores, labels, patients = case()
     sets = label_sets(labels, IDS, ptbxl71=["A", "B", "C", "F"], withheld=["C", "D"])
     fast = zero_shot_intervals(scores, labels, patients, sets, ks=(1, 2), replicates=30, seed=4)
-    slow, areas = naive(scores, labels, patients, sets, (1, 2), 30, 4)
+    slow, areas, precisions = naive(scores, labels, patients, sets, (1, 2), 30, 4)
     assert set(fast.report) == {f"{name}_{end}" for name in slow for end in ("low", "high")}
     for name, (low, high) in slow.items():
         assert (fast.report[f"{name}_low"], fast.report[f"{name}_high"]) == pytest.approx((low, high), abs=1e-9)
-    areas[4] = np.nan  # One patient tells nothing about the scatter between patients.
+    areas[4] = precisions[4] = np.nan  # One patient tells nothing about the scatter between patients.
     np.testing.assert_allclose(fast.auroc.numpy(), areas, atol=1e-9)
+    np.testing.assert_allclose(fast.auprc.numpy(), precisions, atol=1e-9)
+
+
+def test_replicates_of_labels_under_inference_mode_average_to_their_estimate():
+    scores, labels, patients = case()
+    with torch.inference_mode():
+        found = replicate_figures(scores.bfloat16(), labels, patients, {}, replicates=400)
+    assert found.figures == {}
+    for values, estimate in ((found.auroc, auroc), (found.auprc, average_precision)):
+        torch.testing.assert_close(values.mean(0), estimate(scores.bfloat16(), labels), atol=0.02, rtol=0, equal_nan=True)
 
 
 def test_the_interval_holds_the_estimate_and_no_label_vanishes():
@@ -71,7 +85,7 @@ def test_the_interval_holds_the_estimate_and_no_label_vanishes():
     sets = label_sets(labels, IDS)
     estimate = zero_shot_report(scores, labels, sets)
     ends = zero_shot_intervals(scores, labels, patients, sets, replicates=500).report
-    for figure in ("auroc_macro", "top1_macro", "top1_micro", "top5_macro", "top5_micro"):
+    for figure in ("auroc_macro", "auprc_macro", "top1_macro", "top1_micro", "top5_macro", "top5_micro"):
         assert ends[f"all/{figure}_low"] <= estimate[f"all/{figure}"] <= ends[f"all/{figure}_high"]
     # The label with one positive is in the macro figure of every replicate, so both ends are free of NaN.
     assert bool(sets["all"][4])

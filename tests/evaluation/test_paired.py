@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecgclip.errors import UserError
 from ecgclip.evaluation.metrics import topk_hits
-from ecgclip.evaluation.paired import paired_differences
+from ecgclip.evaluation.paired import paired_differences, paired_label_differences
 
 SET = {"all": torch.ones(4, dtype=torch.bool)}
 
@@ -22,7 +22,7 @@ def case(n: int = 200, better: float = 0.0, seed: int = 0):
 
 
 def slow(pairs, labels, patients, k, replicates, seed):
-    """For each replicate and pair: both figures, one label after another, with scikit-learn's weighted AUROC."""
+    """For each replicate and pair: every figure, one label after another, with scikit-learn's weighted areas."""
     owner = np.unique(patients, return_inverse=True)[1]
     draw = torch.Generator().manual_seed(seed)
     out = []
@@ -33,8 +33,9 @@ def slow(pairs, labels, patients, k, replicates, seed):
             figures = []
             for scores in pair:
                 area = np.mean([roc_auc_score(labels[:, j], scores[:, j], sample_weight=weight) for j in range(labels.shape[1])])
+                steps = [average_precision_score(labels[:, j], scores[:, j], sample_weight=weight) for j in range(labels.shape[1])]
                 hits = topk_hits(scores, labels, k).numpy()
-                figures.append((area, np.mean((weight @ hits) / (weight @ labels.numpy()))))
+                figures.append((area, np.mean((weight @ hits) / (weight @ labels.numpy())), np.mean(steps)))
             rows.append(np.subtract(*figures))
         out.append(rows)
     return np.array(out)  # (replicates, pairs, figures)
@@ -48,10 +49,13 @@ def test_equals_a_slow_loop():
     labels = case()[1]
     found = paired_differences(pairs, labels, patients, SET, ks=(2,), replicates=40, seed=3)
     expected = slow(pairs, labels, patients, 2, 40, 3)
-    for column, name in enumerate(("all/auroc_macro", "all/top2_macro")):
+    for column, name in enumerate(("all/auroc_macro", "all/top2_macro", "all/auprc_macro")):
         for i in range(2):
-            assert found.each[name][i][1:] == pytest.approx(np.quantile(expected[:, i, column], [0.025, 0.975]), abs=1e-6)
-        assert found.pooled[name][1:] == pytest.approx(np.quantile(expected[:, :, column].mean(1), [0.025, 0.975]), abs=1e-6)
+            draws = expected[:, i, column]
+            p = min(1, max(2 * min(np.mean(draws <= 0), np.mean(draws >= 0)), 1 / 40))
+            assert found.each[name][i].p == pytest.approx(p)
+            assert found.each[name][i][1:3] == pytest.approx(np.quantile(expected[:, i, column], [0.025, 0.975]), abs=1e-6)
+        assert found.pooled[name][1:3] == pytest.approx(np.quantile(expected[:, :, column].mean(1), [0.025, 0.975]), abs=1e-6)
         assert found.pooled[name].value == pytest.approx(np.mean([d.value for d in found.each[name]]))
     value = np.subtract(*(np.mean([roc_auc_score(labels[:, j], scores[:, j]) for j in range(4)]) for scores in pairs[0]))
     assert found.each["all/auroc_macro"][0].value == pytest.approx(value, abs=1e-6)
@@ -60,7 +64,7 @@ def test_equals_a_slow_loop():
 def test_equal_scorers_differ_by_nothing():
     (first, _), labels, patients = case()
     for difference in paired_differences([(first, first.clone())], labels, patients, SET, replicates=50).pooled.values():
-        assert tuple(difference) == (0, 0, 0)
+        assert tuple(difference) == (0, 0, 0, 1)
 
 
 def test_a_planted_difference_is_found_though_the_single_intervals_overlap():
@@ -69,6 +73,7 @@ def test_a_planted_difference_is_found_though_the_single_intervals_overlap():
     pair, labels, patients = case(n=400, better=0.35)
     found = paired_differences([pair], labels, patients, SET, replicates=300).pooled["all/auroc_macro"]
     assert 0 < found.low < found.value < found.high
+    assert 1 / 300 <= found.p < 0.05
     first, second = (zero_shot_intervals(scores, labels, patients, SET, replicates=300).report for scores in pair)
     assert first["all/auroc_macro_low"] < second["all/auroc_macro_high"]
 
@@ -77,7 +82,7 @@ def test_scorers_of_equal_worth_are_not_told_apart_too_often():
     excluded = 0
     for seed in range(40):
         pair, labels, patients = case(n=120, seed=seed)
-        low, high = paired_differences([pair], labels, patients, SET, ks=(), replicates=100, level=0.9).pooled["all/auroc_macro"][1:]
+        low, high = paired_differences([pair], labels, patients, SET, ks=(), replicates=100, level=0.9).pooled["all/auroc_macro"][1:3]
         excluded += not low <= 0 <= high
     assert excluded <= 10
 
@@ -86,7 +91,33 @@ def test_the_other_way_round_is_the_negative():
     (first, second), labels, patients = case(better=0.2)
     one, two = (paired_differences([pair], labels, patients, SET, replicates=50).pooled for pair in ((first, second), (second, first)))
     for name in one:
-        assert tuple(one[name]) == pytest.approx((-two[name].value, -two[name].high, -two[name].low))
+        assert tuple(one[name]) == pytest.approx((-two[name].value, -two[name].high, -two[name].low, two[name].p))
+
+
+def test_differences_of_labels_against_a_slow_loop():
+    (first, second), labels, patients = case(better=0.3)
+    labels[:, 3] = 0
+    labels[5, 3] = 1  # One patient.
+    found = paired_label_differences(first, second, labels, patients, replicates=30, seed=2)
+    owner = np.unique(patients, return_inverse=True)[1]
+    draw = torch.Generator().manual_seed(2)
+    rows = []
+    for _ in range(30):
+        weight = torch.empty(owner.max() + 1, dtype=torch.float64).exponential_(generator=draw).numpy()[owner]
+        areas = [[roc_auc_score(labels[:, j], s[:, j], sample_weight=weight) for j in range(4)] for s in (first, second)]
+        rows.append(np.subtract(*areas))
+    value = np.subtract(*([roc_auc_score(labels[:, j], s[:, j]) for j in range(4)] for s in (first, second)))
+    np.testing.assert_allclose(found[:, 0].numpy(), value, atol=1e-9)
+    np.testing.assert_allclose(found[:3, 1:].numpy(), np.quantile(rows, [0.025, 0.975], axis=0).T[:3], atol=1e-9)
+    assert bool(found[3, 1:].isnan().all())
+    with pytest.raises(UserError, match="do not belong"):
+        paired_label_differences(first, second[:-1], labels, patients)
+
+
+def test_a_figure_that_does_not_exist_has_no_p():
+    (first, second), labels, patients = case()
+    found = paired_differences([(first, second)], torch.zeros_like(labels), patients, SET, replicates=5).pooled["all/auroc_macro"]
+    assert all(np.isnan(value) for value in found)
 
 
 def test_scores_of_other_records_are_refused():

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from ecgclip.errors import UserError
 from ecgclip.signals import LEADS, Record, read_record
-from ecgclip.signals.leads import lead_name
 from ecgclip.signals.path import SignalPath
 
 
@@ -81,45 +80,6 @@ def test_a_wrong_unit_is_named(tmp_path: Path) -> None:
         read_record(path)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_formats_that_only_old_records_have(scratch: Path, data: st.DataObject) -> None:
-    form = data.draw(st.sampled_from(["8", "61", "160", "310", "311"]))
-    frames, per_frame = data.draw(st.integers(30, 200)), data.draw(st.sampled_from([1, 1, 2]))
-    skews = data.draw(st.lists(st.sampled_from([0, 0, 2]), min_size=2, max_size=2)) if form != "8" and per_frame == 1 else [0, 0]
-    count = frames * 2 * per_frame
-    size = {"8": count, "310": -(-count // 3) * 4, "311": -(-count // 3) * 4}.get(form, 2 * count)
-    (scratch / "o.dat").write_bytes(b"x" * 7 + np.random.default_rng(data.draw(st.integers(0, 99))).bytes(size))
-    gain = {"8": 300, "61": 9000, "160": 9000}.get(form, 200)
-    lines = [f"o.dat {form}x{per_frame}:{skew}+7 {gain}(3)/mV 12 0 5 0 0 {lead}" for skew, lead in zip(skews, ("V1", "V2"), strict=True)]
-    (scratch / "o.hea").write_text("\n".join([f"o 2 250 {frames}", *lines]) + "\n")
-    physical = form in ("61", "160")  # The library gives 61 only in volts, and 8 only in digits.
-    record, reference = read_record(scratch / "o"), wfdb.rdrecord(str(scratch / "o"), smooth_frames=False, physical=physical)
-    assert record.sampling_rate == 250 * per_frame
-    for row, expected in zip(record.signal, reference.e_p_signal if physical else reference.e_d_signal, strict=True):
-        if physical:
-            np.testing.assert_array_equal(row, expected.astype(np.float32))
-            continue
-        if form in ("310", "311"):
-            expected = (expected + 512) % 1024 - 512  # The library leaves some samples without their sign.
-        missing = expected == {"310": -512, "311": -512}.get(form)
-        np.testing.assert_array_equal(row, np.where(missing, np.nan, (expected - 3) / gain).astype(np.float32))
-
-
-def test_signals_over_several_files_and_rates(tmp_path: Path) -> None:
-    one, two = ecg(1, 400), ecg(1, 200, seed=1)
-    (tmp_path / "a.dat").write_bytes(np.rint(one * 1000).astype("<i2").tobytes())
-    (tmp_path / "b.mat").write_bytes(b" " * 24 + np.rint(two * 500).astype("<i2").tobytes())
-    (tmp_path / "m.hea").write_text("m 2 250 200\na.dat 16x2 1000/mV 16 0 0 0 0 II\nb.mat 16+24 500/mV 16 0 0 0 0 Resp\n")
-    record = read_record(tmp_path / "m")
-    assert (record.lead_names, record.sampling_rate) == (("II",), 500)
-    np.testing.assert_allclose(record.signal, one, atol=0.0006)
-    (tmp_path / "m.hea").write_text("m 2 250 200\na.dat 16 1000/mV 16 0 0 0 0 II\nb.mat 16+24 500/mV 16 0 0 0 0 Resp\n")
-    record = read_record(tmp_path / "m.hea")
-    assert (record.lead_names, record.sampling_rate, record.signal.shape) == (("II", "Resp"), 250, (2, 200))
-    np.testing.assert_allclose(record.signal, np.concatenate([one[:, :200], two]), atol=0.0011)
-
-
 @pytest.mark.parametrize("ending", ["", ".mat", ".hea"])
 def test_a_record_of_cinc_with_age_and_sex_and_nothing_else_of_its_comments(tmp_path: Path, ending: str) -> None:
     name = "A0001.mat" if ending == "" else "A0001"
@@ -131,29 +91,6 @@ def test_a_record_of_cinc_with_age_and_sex_and_nothing_else_of_its_comments(tmp_
     np.testing.assert_allclose(record.signal, ecg(), atol=0.0006)
     assert (record.age, record.sex, record.year, record.patient) == (90, "F", 2014, "")
     assert "YAMADA" not in repr(record) and "12345" not in repr(record)
-
-
-def test_segments_are_joined_by_name_and_pauses_are_missing(tmp_path: Path) -> None:
-    def segment(name: str, signal: np.ndarray, leads: list[str]) -> None:
-        (tmp_path / f"{name}.dat").write_bytes(np.rint(signal * 1000).astype("<i2").T.tobytes())
-        lines = [f"{name}.dat 16 1000/mV 16 0 0 0 0 {lead}" for lead in leads]
-        (tmp_path / f"{name}.hea").write_text("\n".join([f"{name} {len(leads)} 100 {signal.shape[1]}", *lines]) + "\n")
-
-    signal = ecg(2, 500)
-    segment("s1", signal[:, :200], ["I", "II"])
-    segment("s2", signal[::-1, 200:], ["II", "I"])
-    (tmp_path / "lay.hea").write_text("lay 2 100 0\n~ 0 200/mV 0 0 0 0 0 I\n~ 0 200/mV 0 0 0 0 0 II\n")
-    (tmp_path / "m.hea").write_text("m/4 2 100 550\nlay 0\ns1 200\n~ 50\ns2 300\n")
-    record = read_record(tmp_path / "m")
-    assert record.lead_names == ("I", "II")
-    np.testing.assert_allclose(np.delete(record.signal, np.s_[200:250], 1), signal, atol=0.0006)
-    assert np.isnan(record.signal[:, 200:250]).all()
-    (tmp_path / "m.hea").write_text("m/2 2 100 550\ns1 200\n~ 500000000\n")
-    with pytest.raises(UserError, match="promises 2 leads of"):
-        read_record(tmp_path / "m")
-    (tmp_path / "m.hea").write_text("m/1 2 100 550\nm 200\n")
-    with pytest.raises(UserError, match="segments of its own"):
-        read_record(tmp_path / "m")
 
 
 def test_what_a_file_holds_says_what_it_is(tmp_path: Path) -> None:
@@ -182,14 +119,8 @@ def test_a_small_file_that_promises_much_takes_no_memory(tmp_path: Path) -> None
     with pytest.raises(UserError, match="breaks off"):
         read_record(tmp_path / "r")
     (tmp_path / "r.hea").write_text("r 1 100 999999999\nr.dat 516 1000/mV 16 0 0 0 0 I\n")
-    with pytest.raises(UserError, match="promises 1 leads"):
+    with pytest.raises(UserError, match="promises a signal of 1 x"):
         read_record(tmp_path / "r")
-
-
-def test_lead_names_are_recognised_and_others_left_alone() -> None:
-    for written in ("aVR", "AVR", "avr", " aVr ", "Lead aVR", "MDC_ECG_LEAD_AVR", "ａＶＲ"):
-        assert lead_name(written) == "aVR"
-    assert [lead_name(name) for name in ("v1", "ii", "MLII", "Resp")] == ["V1", "II", "MLII", "Resp"]
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -273,7 +204,8 @@ def _text(name: str, text: str = "") -> Any:
         (_header("r.dat 16", "../r.dat 16"), "r.hea names a file in another folder: only files beside it"),
         (_header("1000.0(0)/mV", "1e-300(0)/mV"), r"gain 1e-300 is not possible"),
         (_header("1000.0(0)/mV", "0(0)/mV"), r"gain 0 means that the amplitude is unknown"),
-        (_header("/mV", "/mmHg"), r"unit 'mmHg' is not a voltage"),
+        (_header("/mV", "/mmHg"), r"the unit mmHg of a lead is not a voltage"),
+        (_header("/mV", "/Yamada4711"), r"the unit of a lead is not a voltage"),
         (_header("r 12 100 1000", "r/2 12 100 1000"), r"r.dat.hea does not exist, but r.hea names it"),
         (_header("r 12 100 1000", "r 13 100 1000"), r"not a WFDB header"),
         (_header("r 12 100 1000", "r 12 0 1000"), r"sampling rate 0 Hz is not possible"),
@@ -289,7 +221,7 @@ def _text(name: str, text: str = "") -> Any:
         (_npz(signal=ecg(), sampling_rate=[100, 200]), r"sampling_rate is not one number"),
         (_npz(signal=ecg(), sampling_rate=float("nan")), r"sampling rate nan Hz"),
         (_npz(signal=ecg(10), sampling_rate=100), r"shape \(10, 1000\): numbers in mV of shape \(12, T\)"),
-        (_npz(signal=ecg(2), sampling_rate=100, lead_names=["MLII", "Resp"]), r"none of its 2 channels has the name"),
+        (_npz(signal=ecg(2), sampling_rate=100, lead_names=["MLII", "Resp"]), r"no channel has the name"),
         (_npz(signal=ecg(2), sampling_rate=100, lead_names=[1, 2]), r"lead_names is not a list of texts"),
         (_text("x.npz", "not a zip"), r"x.npz cannot be read"),
     ],
@@ -436,10 +368,13 @@ def test_no_text_takes_long_to_be_told_from_an_ecg(tmp_path: Path, text: bytes) 
 
 
 def test_a_refusal_tells_no_text_that_a_file_holds(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("患者名,山田太郎\nII,V1\n1,2\n", encoding="utf-8")
+    (tmp_path / "t.csv").write_text("患者名,山田太郎\nII,山田\n1,2\n4711x,3\n", encoding="utf-8")
     np.savez(tmp_path / "n.npz", signal=ecg(2), sampling_rate=100, lead_names=["山田太郎", "4711"])
     (tmp_path / "r.hea").write_text("r 1 100 100\nC:\\ECG\\YamadaTaro.dat 16 1000(0)/mV 16 0 0 0 0 II\n")
-    for name in ("t.csv", "n.npz", "r.hea"):
+    (tmp_path / "u.hea").write_text("u 1 100 100\nYamadaTaro.dat 16 1000(0)/mV 16 0 0 0 0 II\n")
+    (tmp_path / "v.hea").write_text("v 1 100 100\nv.dat 16 1000(0)/Yamada 16 0 0 0 0 II\n")
+    (tmp_path / "v.dat").write_bytes(bytes(200))
+    for name in ("t.csv", "n.npz", "r.hea", "u.hea", "v.hea"):
         with pytest.raises(UserError, match=name) as error:
             read_record(tmp_path / name, sampling_rate=500 if name == "t.csv" else None)
         assert not any(text in str(error.value) for text in ("山田", "患者", "4711", "Yamada"))

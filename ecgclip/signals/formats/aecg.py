@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecgclip.errors import UserError
-from ecgclip.signals.formats.common import age_at, check_size, checked_record, millivolts, year_of
-from ecgclip.signals.formats.xml_text import parse_xml, xml_root
+from ecgclip.signals.formats.common import MAX_SAMPLES, age_at, check_size, checked_record, is_voltage, millivolts, suitability, year_of
+from ecgclip.signals.formats.xml_text import numbers_of, parse_xml, xml_root
+from ecgclip.signals.leads import ECG_NAMES, lead_name
 from ecgclip.signals.record import Record
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+_MOST = MAX_SAMPLES >> 3  # Samples of all leads.
 _SHORTEST = 1.0  # s; less is not one beat.
 _AGE = "21612-7"  # LOINC: reported age.
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
@@ -41,7 +43,7 @@ def read_aecg(path: Path, salt: str | None) -> Record:
     for one in series:
         for sequences in one.findall("./component/sequenceSet"):
             found = _waveform(path, sequences)
-            if found and (best is None or found[0].shape[1] / found[1] > best[0].shape[1] / best[1]):
+            if found and (best is None or _rank(found) > _rank(best)):
                 best = found
     if best is None:
         raise UserError(f"{path.name} holds no rhythm with leads and samples: export the ECG with its waveform")
@@ -74,6 +76,11 @@ def read_aecg(path: Path, salt: str | None) -> Record:
     )
 
 
+def _rank(waveform: tuple[np.ndarray, float, list[str]]) -> tuple[bool, int, float]:
+    signal, rate, names = waveform
+    return suitability(names, signal.shape[1] / rate)
+
+
 def _age(root: "Element") -> float | None:
     for observation in root.iter("relatedObservation"):
         code, value = observation.find("code"), observation.find("value")
@@ -93,7 +100,7 @@ def _waveform(path: Path, sequences: "Element") -> tuple[np.ndarray, float, list
         name = code.get("code") or ""
         if name.startswith("TIME"):
             rate = _rate(path, value)
-        elif (digits := value.find("digits")) is not None:
+        elif (digits := value.find("digits")) is not None and not _is_other(name, value):
             names.append(name)
             rows.append(_samples(path, value, digits.text or ""))
     if not rows:
@@ -101,12 +108,18 @@ def _waveform(path: Path, sequences: "Element") -> tuple[np.ndarray, float, list
     if not rate:
         raise UserError(f"{path.name} does not say its sampling rate: export it again")
     longest = max(map(len, rows))
-    check_size(path, longest, len(rows), longest * len(rows))
+    check_size(path, longest, len(rows), longest * len(rows), most=_MOST)
     # A lead that breaks off earlier than the others lacks samples there.
-    signal = np.full((len(rows), longest), np.nan)
+    signal = np.full((len(rows), longest), np.nan, np.float32)
     for row, samples in zip(signal, rows, strict=True):
         row[: len(samples)] = samples
     return signal, rate, names
+
+
+def _is_other(name: str, value: "Element") -> bool:
+    """Whether a sequence is no lead and no voltage, such as breathing beside an ECG."""
+    scale = value.find("scale")
+    return lead_name(name) not in ECG_NAMES and scale is not None and not is_voltage(scale.get("unit") or "")
 
 
 def _rate(path: Path, value: "Element") -> float:
@@ -120,7 +133,7 @@ def _rate(path: Path, value: "Element") -> float:
 
 def _samples(path: Path, value: "Element", digits: str) -> np.ndarray:
     try:
-        numbers = np.array(digits.split(), np.float64)
+        numbers = numbers_of(digits)
         scales = [_millivolts(path, value.find(name), default) for name, default in (("scale", 1.0), ("origin", 0.0))]
     except ValueError:
         raise UserError(f"{path.name}: samples or their scale are not numbers: export it again") from None

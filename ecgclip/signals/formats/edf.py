@@ -1,18 +1,20 @@
 """EDF and EDF+ (https://www.edfplus.info/specs): blocks of 16-bit samples behind a header of text."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ecgclip.errors import UserError
-from ecgclip.signals.formats.common import MILLIVOLTS, check_size, checked_record, millivolts
-from ecgclip.signals.leads import LEADS, lead_name
+from ecgclip.signals.formats.common import MAX_CHANNELS, MAX_SAMPLES, MILLIVOLTS, check_size, checked_record, in_pieces, millivolts
+from ecgclip.signals.leads import ECG_NAMES, lead_name
 from ecgclip.signals.record import Record
 
 _WIDTHS = {"label": 16, "transducer": 80, "unit": 8, "low": 8, "high": 8, "least": 8, "most": 8, "filter": 80, "samples": 8, "reserved": 32}
-_MOST = 1024  # Signals.
+_AT_ONCE = 1 << 22  # Samples of all signals.
+_MOST_SAMPLES = MAX_SAMPLES << 2  # Of all signals, of which only the leads' are kept: all have to be gone over.
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 
 
@@ -50,33 +52,35 @@ def read_edf(path: Path, salt: str | None) -> Record:
         UserError: When it is damaged, interrupted, or holds no ECG.
 
     """
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(256 * (MAX_CHANNELS + 1))
     if not is_edf(data[:4096]):
         raise UserError(f"{path.name} is not EDF: copy or export it again")
     if data[192:197] == b"EDF+D":
         raise UserError(f"{path.name} is EDF+ with interruptions, which is not read: export it in one piece")
     signals = _signals(path, data)
-    leads = [signal for signal in signals if _name(signal) in LEADS and not signal.is_annotation]
+    leads = [signal for signal in signals if _name(signal) in ECG_NAMES and not signal.is_annotation]
     block = sum(signal.samples for signal in signals)
     offset = 256 * (len(signals) + 1)
-    here = (len(data) - offset) // (2 * block) if block else 0
+    size = path.stat().st_size
+    here = (size - offset) // (2 * block) if block else 0
     declared, seconds = int(_number(path, data[236:244], "number of blocks")), _number(path, data[244:252], "duration of a block")
     blocks = here if declared == -1 else declared  # -1: the recording was not closed.
     if not leads:
         raise UserError(f"{path.name}: none of its channels has the name of one of the twelve leads: name them I, II, ... V6")
     if seconds <= 0:
         raise UserError(f"{path.name}: a block of {seconds:g} s is not possible: export it again")
-    check_size(path, blocks, block, (len(data) - offset) // 2)
+    check_size(path, blocks * block / len(signals), len(signals), (size - offset) // 2, most=_MOST_SAMPLES)
     # The rate that most leads have: a Holter's position or pulse channel may bear a lead's name at another.
     counts = [signal.samples for signal in leads]
     usual = max(sorted(set(counts), reverse=True), key=counts.count)
     leads = [signal for signal in leads if signal.samples == usual]
-    numbers = np.frombuffer(data, "<i2", blocks * block, offset).reshape(blocks, block)
-    rows = [_millivolts(path, signal, numbers[:, signal.start : signal.start + usual].ravel()) for signal in leads]
+    check_size(path, blocks * usual, len(leads), blocks * block)
+    rows = _rows(path, leads, offset, int(blocks), block)
     patient, age, sex = _patient(data)
     return checked_record(
         path,
-        np.stack(rows),
+        rows,
         usual / seconds,
         [_name(signal) for signal in leads],
         "edf",
@@ -88,9 +92,24 @@ def read_edf(path: Path, salt: str | None) -> Record:
     )
 
 
+def _rows(path: Path, leads: list[_Signal], offset: int, blocks: int, block: int) -> np.ndarray:
+    """Return ``(leads, T)`` mV float32 of blocks of ``block`` samples of all signals, read some at a time."""
+    check_size(path, block, 1, block, most=MAX_SAMPLES >> 2)
+    length = leads[0].samples
+    scales = [_scale(path, signal) for signal in leads]
+    rows = np.empty((len(leads), blocks * length), np.float32)
+    step = max(_AT_ONCE // block, 1)
+    for start in range(0, blocks, step):
+        count = min(step, blocks - start)
+        numbers = np.fromfile(path, "<i2", count * block, offset=offset + 2 * start * block).reshape(count, block)
+        for row, signal, scale in zip(rows, leads, scales, strict=True):
+            row[start * length : (start + count) * length] = in_pieces(numbers[:, signal.start : signal.start + length].ravel(), scale)
+    return rows
+
+
 def _signals(path: Path, data: bytes) -> list[_Signal]:
     count = int(data[252:256])
-    if not 1 <= count <= _MOST or len(data) < 256 * (count + 1):
+    if not 1 <= count <= MAX_CHANNELS or len(data) < 256 * (count + 1):
         raise UserError(f"{path.name} breaks off within its header: copy it again")
     columns, at = {}, 256
     for name, width in _WIDTHS.items():
@@ -119,20 +138,19 @@ def _number(path: Path, text: bytes, what: str) -> float:
     return value
 
 
-def _millivolts(path: Path, signal: _Signal, digital: np.ndarray) -> np.ndarray:
-    """Return ``(T,)`` mV: a line through the two points of the header."""
+def _scale(path: Path, signal: _Signal) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what makes mV of a signal's samples: a line through the two points of the header."""
     if signal.most == signal.least or signal.high == signal.low:
-        raise UserError(f"{path.name}: {signal.label[:16]} has no range, its amplitude is unknown: export it again")
+        raise UserError(f"{path.name}: {_name(signal)} has no range, its amplitude is unknown: export it again")
     unit = millivolts(path, signal.unit)
     step = (signal.high - signal.low) / (signal.most - signal.least)
-    return np.asarray((digital - signal.least) * step + signal.low) * unit
+    return lambda digital: np.asarray((digital - signal.least) * step + signal.low) * unit
 
 
 def _name(signal: _Signal) -> str:
-    """EDF+ labels begin with the kind of signal: ``ECG II``, ``EKG V1``; some end with their electrodes' reference or their unit."""
-    plain = re.sub(r"^(?:ECG|EKG)[\s:_-]+", "", signal.label, flags=re.IGNORECASE)
-    unit = re.search(r"\s*[(\[](\w+)[)\]]$", plain)
-    return lead_name(plain[: unit.start()] if unit and unit[1].lower() in MILLIVOLTS else plain)
+    """EDF+ labels begin with the kind of signal: ``ECG II``, ``EKG V1``; some end with their unit."""
+    unit = re.search(r"\s*[(\[](\w+)[)\]]$", signal.label)
+    return lead_name(signal.label[: unit.start()] if unit and unit[1].lower() in MILLIVOLTS else signal.label)
 
 
 def _patient(data: bytes) -> tuple[str, float | None, str]:

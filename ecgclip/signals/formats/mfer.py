@@ -4,25 +4,42 @@ Read here and not by a library: the leads, the interval and the resolution may b
 sequences of channels of blocks of samples.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ecgclip.errors import UserError
-from ecgclip.signals.formats.common import LARGEST, check_size, checked_record, one_line, without_calibration
-from ecgclip.signals.leads import LEADS, lead_name
+from ecgclip.signals.formats.common import (
+    MAX_PARTS,
+    MAX_SAMPLES,
+    check_bytes,
+    check_size,
+    checked_record,
+    in_pieces,
+    one_line,
+    suitability,
+    too_many_parts,
+    without_calibration,
+)
+from ecgclip.signals.leads import ECG_NAMES, INVERTED, lead_name
 from ecgclip.signals.record import Record
 
-_BYTE_ORDER, _BLOCK, _CHANNELS, _SEQUENCES, _LEAD, _TYPE = 0x01, 0x04, 0x05, 0x06, 0x09, 0x0A
+_BYTE_ORDER, _BLOCK, _CHANNELS, _SEQUENCES, _KIND, _LEAD, _TYPE = 0x01, 0x04, 0x05, 0x06, 0x08, 0x09, 0x0A
 _INTERVAL, _RESOLUTION, _OFFSET, _COMPRESSION, _NULL, _MODEL = 0x0B, 0x0C, 0x0D, 0x0E, 0x12, 0x17
 _WAVEFORM, _CHANNEL, _PREAMBLE = 0x1E, 0x3F, 0x40
 _PATIENT, _AGE, _SEX, _TIME = 0x82, 0x83, 0x84, 0x85
 _END = 0x80
 # Table of leads of the 12-lead ECG.
-_NAMES = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"} | {number + 2: f"V{number}" for number in range(1, 7)}
+_NAMES = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF", 65: INVERTED} | {number + 2: f"V{number}" for number in range(1, 7)}
 _DTYPES = {0: "i2", 1: "u2", 2: "i4", 3: "u1", 5: "i1", 6: "u4", 7: "f4", 8: "f8"}
 _MOST = 256  # Channels.
+_NOT_ZERO = re.compile(rb"[^\0]")
+# Kinds of waveform (MWF_WFM) that are no rhythm. The first two are averages for late potentials, and 9, in newer versions of part 1, is a
+# dominant beat; at least one reader of Japanese files met 8 as an average beat. 25 and 26 are a spectrum and a trend.
+_NO_RHYTHM = {7, 8, 9, 25, 26}
+_MOST_AT_ONCE = MAX_SAMPLES >> 1  # Samples of all leads, which stay in memory while frames are joined.
 _GAP = 0.01  # s; frames whose own times leave more between them are recordings of their own.
 
 
@@ -45,6 +62,14 @@ class _State:
     common: dict[int, bytes] = field(default_factory=dict)
     channels: dict[int, dict[int, bytes]] = field(default_factory=dict)
     frames: list[_Frame] = field(default_factory=list)
+    parts: int = 0
+    samples: int = 0
+
+    def count(self, parts: int = 1) -> None:
+        """Count tags, and the channels of frames: each takes time, however small it is."""
+        self.parts += parts
+        if self.parts > MAX_PARTS:
+            raise too_many_parts(self.path)
 
     def value(self, tag: int, channel: int) -> bytes:
         """Return the content of a tag for a channel, empty where there is none."""
@@ -73,11 +98,12 @@ def read_mfer(path: Path, salt: str | None) -> Record:
         UserError: When it is damaged, compressed, or holds no ECG.
 
     """
+    check_bytes(path)
     state = _State(path)
     _read_tags(state, path.read_bytes())
     if not state.frames:
         raise UserError(f"{path.name} is MFER without a waveform of the twelve leads: export the ECG")
-    frame = _longest(state)
+    frame = _best(state)
     age = state.common.get(_AGE, b"")
     time = state.common.get(_TIME, b"")
     return checked_record(
@@ -98,12 +124,15 @@ def read_mfer(path: Path, salt: str | None) -> Record:
 def _read_tags(state: _State, data: bytes) -> None:
     at = 0
     while at < len(data):
+        if data[at] == 0:  # Zeros fill the end of some files.
+            filled = _NOT_ZERO.search(data, at)
+            at = filled.start() if filled else len(data)
+            continue
         tag = data[at]
         at += 1
         if tag == _END:
             return
-        if tag == 0:  # Zeros fill the end of some files.
-            continue
+        state.count()
         channel = None
         if tag == _CHANNEL:
             channel, at = _channel_number(state.path, data, at)
@@ -128,6 +157,7 @@ def _define(state: _State, tag: int, content: bytes) -> None:
 def _read_channel(state: _State, channel: int, content: bytes) -> None:
     at = 0
     while at < len(content) and content[at]:
+        state.count()
         start, stop, after = _extent(state.path, content, at + 1)
         state.channels.setdefault(channel, {})[content[at]] = content[start:stop]
         at = after
@@ -167,6 +197,9 @@ def _read_frame(state: _State, content: bytes) -> None:
     path, count = state.path, state.number(state.common.get(_CHANNELS, b""), 1)
     if not 1 <= count <= _MOST:
         raise UserError(f"{path.name} promises {count} channels: copy or export it again")
+    state.count(8 * count)  # About as much work as so many tags.
+    if state.number(state.common.get(_KIND, b"")[:2]) in _NO_RHYTHM:
+        return
     if state.number(state.common.get(_COMPRESSION, b"")[:2]):
         raise UserError(f"{path.name} is compressed MFER, which is not read: export it without compression")
     kinds, blocks = [], []
@@ -179,7 +212,7 @@ def _read_frame(state: _State, content: bytes) -> None:
     # A block's size may be any number in a damaged file: measured before numpy is asked for it.
     size = sum(block * kind.itemsize for block, kind in zip(blocks, kinds, strict=True))
     sequences = state.number(state.common.get(_SEQUENCES, b"")) or (len(content) // size if size else 0)
-    check_size(path, sequences * max(blocks), count, LARGEST)
+    check_size(path, sequences * max(blocks), count, MAX_SAMPLES)
     if min(blocks) < 1 or sequences * size > len(content):
         raise UserError(f"{path.name} breaks off: {len(content)} of {sequences * size} bytes of a waveform are there: copy it again")
     table = np.frombuffer(content, np.uint8, sequences * size).reshape(sequences, size)
@@ -187,7 +220,7 @@ def _read_frame(state: _State, content: bytes) -> None:
     for channel, (kind, block) in enumerate(zip(kinds, blocks, strict=True)):
         part, at = table[:, at : at + block * kind.itemsize], at + block * kind.itemsize
         name = _name(state, channel)
-        if name in LEADS:
+        if name in ECG_NAMES:
             digital = np.ascontiguousarray(part).view(kind).ravel()
             rows.append(_millivolts(state, channel, kind, digital))
             names.append(name)
@@ -195,7 +228,9 @@ def _read_frame(state: _State, content: bytes) -> None:
     if not rows:
         return
     if len(set(rates)) > 1 or len({len(row) for row in rows}) > 1:
-        raise UserError(f"{path.name} holds leads of {len(set(rates))} sampling rates: export them at one")
+        raise UserError(f"{path.name} holds leads of several sampling rates or lengths: export them at one")
+    state.samples += sum(map(len, rows))
+    check_size(path, state.samples, 1, MAX_SAMPLES, most=_MOST_AT_ONCE)
     state.frames.append(_Frame(tuple(names), rates[0], np.stack(rows), state.common.get(_TIME, b"")))
 
 
@@ -224,11 +259,19 @@ def _millivolts(state: _State, channel: int, kind: np.dtype, digital: np.ndarray
     step = _decimal(state, content) * 1000
     if step <= 0:
         raise UserError(f"{state.path.name}: {_name(state, channel)} has resolution 0, its amplitude is unknown: export it again")
-    digital = digital if kind.kind != "f" else np.nan_to_num(digital, nan=np.nan, posinf=np.nan, neginf=np.nan)
-    signal = (digital.astype(np.float64) - _sample(state, channel, _OFFSET, kind, 0)) * step
-    if state.value(_NULL, channel):
-        signal[digital == _sample(state, channel, _NULL, kind, 0)] = np.nan
-    return signal.astype(np.float32)
+    # The offset (0Dh) is what the zero of the samples is off by, and is added: volt = (sample + offset) x resolution. The standard's text
+    # (ISO 22077-1, sampling attributes) could be read both ways; BIOSIG's mwfopen and ecgdatakit, which cite it, both add.
+    offset = _sample(state, channel, _OFFSET, kind, 0)
+    null = _sample(state, channel, _NULL, kind, 0) if state.value(_NULL, channel) else None
+
+    def convert(part: np.ndarray) -> np.ndarray:
+        part = part if kind.kind != "f" else np.nan_to_num(part, nan=np.nan, posinf=np.nan, neginf=np.nan)
+        volts = (part.astype(np.float64) + offset) * step
+        if null is not None:
+            volts[part == null] = np.nan
+        return volts
+
+    return in_pieces(digital, convert)
 
 
 def _sample(state: _State, channel: int, tag: int, kind: np.dtype, default: float) -> float:
@@ -245,26 +288,33 @@ def _decimal(state: _State, content: bytes) -> float:
     return float(state.number(content[2:6]) * 10.0**exponent)
 
 
-def _longest(state: _State) -> _Frame:
-    """Join frames that follow each other, and return the longest: the shorter ones are other recordings or mean beats."""
+def _best(state: _State) -> _Frame:
+    """Join frames that follow each other, and return the most suitable: others are rhythm strips, or beats that do not say so."""
     joined: list[list[_Frame]] = []
+    length = 0
     for frame in state.frames:
-        if joined and _follows(state, joined[-1], frame):
+        if joined and _follows(state, joined[-1][0], length, frame):
             joined[-1].append(frame)
+            length += frame.signal.shape[1]
         else:
             joined.append([frame])
-    best = max(joined, key=lambda parts: (sum(p.signal.shape[1] for p in parts) / parts[0].sampling_rate, len(parts[0].names)))
-    return _Frame(best[0].names, best[0].sampling_rate, np.concatenate([part.signal for part in best], axis=1), best[0].time)
+            length = frame.signal.shape[1]
+
+    def rank(parts: list[_Frame]) -> tuple[bool, int, float]:
+        return suitability(parts[0].names, sum(part.signal.shape[1] for part in parts) / parts[0].sampling_rate)
+
+    best = max(joined, key=rank)
+    signal = best[0].signal if len(best) == 1 else np.concatenate([part.signal for part in best], axis=1)
+    return _Frame(best[0].names, best[0].sampling_rate, signal, best[0].time)
 
 
-def _follows(state: _State, before: list[_Frame], frame: _Frame) -> bool:
-    first = before[0]
+def _follows(state: _State, first: _Frame, length: int, frame: _Frame) -> bool:
+    """Whether a frame goes on where ``length`` samples from the beginning of the first one end."""
     if (first.names, first.sampling_rate) != (frame.names, frame.sampling_rate):
         return False
     if first.time == frame.time:
         return True
-    lasted = sum(part.signal.shape[1] for part in before) / first.sampling_rate
-    return abs(_seconds(state, frame.time) - _seconds(state, first.time) - lasted) <= _GAP
+    return abs(_seconds(state, frame.time) - _seconds(state, first.time) - length / first.sampling_rate) <= _GAP
 
 
 def _seconds(state: _State, time: bytes) -> float:

@@ -4,8 +4,6 @@ ecgdatakit unpacks XLI. On real files of both versions its limb leads keep Einth
 test pulse is 200 units of 5 µV, which is 1 mV, in all twelve leads.
 """
 
-import base64
-import binascii
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +11,15 @@ import numpy as np
 
 from ecgclip.errors import UserError
 from ecgclip.signals.formats.common import age_at, check_size, checked_record, without_calibration, year_of
-from ecgclip.signals.formats.xml_text import parse_xml, text_of, xml_root
+from ecgclip.signals.formats.xml_text import base64_of, numbers_of, parse_xml, text_of, xml_root
 from ecgclip.signals.leads import LEADS, lead_name
 from ecgclip.signals.record import Record
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_LONGEST = 1 << 22  # Samples of all leads in XLI, 11 min of twelve at 500 Hz: it is unpacked byte by byte.
+_LONGEST = 1 << 20  # Samples of all leads in XLI, 3 min of twelve at 500 Hz: it is unpacked byte by byte.
+_LABELS = 4096  # Characters of the leads' names.
 _HEADER = 8  # Bytes before each lead in XLI: int32 size, 2 unused, int16 start.
 _SET = "dataacquisition/signalcharacteristics/"
 
@@ -92,7 +91,7 @@ def _number(
 
 
 def _names(path: Path, root: "Element", waveform: "Element") -> list[str]:
-    names = (waveform.get("leadlabels") or "").split()
+    names = (waveform.get("leadlabels") or "")[:_LABELS].split()
     count = _said(root, waveform, ("numberofleads",), ("numberchannelsallocated", "numberchannelsvalid"))
     many = int(count) if count.isdecimal() and len(count) < 4 else 0
     if not names and _said(root, waveform, (), ("acquisitiontype", "leadset")).upper() in ("STD-12", "10-WIRE"):
@@ -110,18 +109,18 @@ def _counts(path: Path, root: "Element", waveform: "Element", names: list[str], 
     packed = method not in ("", "none", "uncompressed") and (waveform.get("compressflag") or "").lower() != "false"
     encoding = (waveform.get("dataencoding") or "").lower()
     if encoding not in ("base64", "plain") or bits != "16" or (packed and (method, encoding, signed) != ("xli", "base64", True)):
-        raise UserError(f"{path.name}: waveforms in {encoding[:10]} {method[:10]} of {bits[:5]} bits are not read: export XLI or plain")
+        raise UserError(f"{path.name}: waveforms that are stored like this are not read: export them as XLI or plain, with 16 bits")
     text = waveform.text or ""
     if encoding == "plain":
         try:
-            numbers = np.array(text.split(), np.float64)
+            numbers = numbers_of(text)
         except ValueError:
             raise UserError(f"{path.name}: samples are not numbers: export it again") from None
         check_size(path, round(length), len(names), len(numbers))
         return numbers[: round(length) * len(names)].reshape(len(names), -1)
     try:
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
+        data = base64_of(text)
+    except ValueError:
         raise UserError(f"{path.name}: the samples are not base64: copy or export it again") from None
     if packed:
         check_size(path, round(length), len(names), _LONGEST)
@@ -169,9 +168,8 @@ def _limb_leads(path: Path, counts: np.ndarray, names: list[str]) -> np.ndarray:
     leads = tuple(map(lead_name, names))
     if leads[:6] != LEADS[:6]:
         if set(leads) & set(LEADS[2:6]):
-            raise UserError(
-                f"{path.name}: compressed limb leads in the order {' '.join(leads[:6])[:40]} are not read: export it uncompressed"
-            )
+            order = " ".join(lead if lead in LEADS else "?" for lead in leads[:6])
+            raise UserError(f"{path.name}: compressed limb leads in the order {order} are not read: export it uncompressed")
         return counts
     whole = counts.copy()
     one, two = counts[:2]

@@ -4,6 +4,7 @@ Tested against files written from the standard. What it cannot do, rhythm data o
 (bimodal compression), it refuses.
 """
 
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from ecgclip.errors import UserError
-from ecgclip.signals.formats.common import check_size, checked_record, one_line
-from ecgclip.signals.leads import LEADS, lead_name
+from ecgclip.signals.formats.common import check_bytes, check_size, checked_record, one_line
+from ecgclip.signals.leads import ECG_NAMES, lead_name
 from ecgclip.signals.record import Record
 
 _PREAMBLE, _HEADER, _POINTER = 6, 16, 10  # Bytes.
+_LONGEST = 1 << 24  # Bytes.
 _LARGEST = 4_000_000  # Samples of all leads: five minutes of twelve at 1,000 Hz, which take some seconds to decode.
 
 
@@ -36,18 +38,22 @@ def read_scp(path: Path, salt: str | None) -> Record:
 
     """
     try:
+        from ecgdatakit.exceptions import ECGDataKitError
         from ecgdatakit.parsing.parsers.scp_ecg import SCPECGParser
     except ImportError:
         raise UserError(f"{path.name} is SCP-ECG, which needs a package more: pip install 'ecgclip[formats]'") from None
+    check_bytes(path, _LONGEST)
     _check_sizes(path, path.read_bytes())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Check sums are wrong in files of several makers.
             record = SCPECGParser().parse(path)
     except Exception as error:  # The library's own errors, and whatever comes up in a damaged file.
-        reason = one_line(str(error).removeprefix("SCP-ECG: ")) or type(error).__name__
+        # The library's tell sections and sizes; what it passes on from elsewhere stands in brackets, and may quote the file.
+        own = str(error).removeprefix("SCP-ECG: ") if isinstance(error, ECGDataKitError) else ""
+        reason = one_line(re.sub(r"(inconsistent data).*", r"\1", own, flags=re.DOTALL)) or type(error).__name__
         raise UserError(f"{path.name} is SCP-ECG that cannot be read ({reason}): copy or export it again") from None
-    leads = [lead for lead in record.leads if lead_name(lead.label) in LEADS]
+    leads = [lead for lead in record.leads if lead_name(lead.label) in ECG_NAMES]
     if not leads:
         raise UserError(f"{path.name} is SCP-ECG without one of the twelve leads: export the ECG")
     starts = [int(lead.annotations.get("start_sample", 1)) - 1 for lead in leads]

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ecgclip.errors import UserError
-from ecgclip.signals.formats.common import LARGEST, check_size, checked_record, millivolts
-from ecgclip.signals.leads import LEADS, lead_name
+from ecgclip.signals.formats.common import MAX_CHANNELS, MAX_SAMPLES, check_size, checked_record, is_voltage, millivolts
+from ecgclip.signals.leads import ECG_NAMES, lead_name
 from ecgclip.signals.record import Record
 
 _THREES = ("310", "311")  # Three samples in four bytes.
@@ -20,7 +20,10 @@ _MISSING |= dict.fromkeys(("16", "61", "160"), -(1 << 15))
 _COMPRESSED = ("508", "516", "524")
 _COMPRESSION = 1000  # Samples per byte: eight flat channels in FLAC need about one byte for a thousand.
 _GAPS = 20  # A record of segments may hold this many times more pauses than signal.
-_LONGEST_HEADER = 1 << 24  # Bytes.
+_LONGEST_HEADER = 1 << 20  # Bytes.
+_MOST_SEGMENTS = 1 << 12  # Entries of a header. Each is a file to open.
+_UNEVEN = MAX_SAMPLES >> 3  # Samples where channels differ in how they are stored: those take several times the memory.
+_AT_ONCE = 3 << 20  # Samples that are taken from a file at a time.
 _STORAGE = re.compile(r"(\d+)(?:x(\d{1,6}))?(?::(\d{1,9}))?(?:\+(\d{1,12}))?")
 _GAIN = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\((-?\d{1,12})\))?(?:/(\S+))?")
 # Only these two: other comments may hold names and numbers of patients.
@@ -43,6 +46,7 @@ class _Channel:
     initial: int = 0
     unit: str = "mV"
     name: str = ""
+    taken: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def read_wfdb(path: Path, salt: str | None = None) -> Record:
         UserError: In one line.
     """
     header = _parse_header(path)
-    signal, names, rate = _read_segments(path, header) if header.segments else _read_channels(path, header)
+    signal, names, rate = _read_segments(path, header) if header.segments else _read_channels(path, _without_others(path, header))
     return checked_record(path, signal, rate, names, "wfdb", age=header.age, sex=header.sex, year=header.year)
 
 
@@ -106,6 +110,8 @@ def _parse_header(path: Path) -> _Header:
         samples = int(fields[3]) if len(fields) > 3 else 0
         _, several, pieces = fields[0].partition("/")
         wanted = int(pieces if several else fields[1])
+        if wanted > (_MOST_SEGMENTS if several else MAX_CHANNELS):
+            raise UserError(f"{path.name} lists more than an ECG has ({'segments' if several else 'channels'}): export a shorter part")
         below = lines[1 : wanted + 1]
         segments = [(line.split()[0], int(line.split()[1])) for line in below] if several else []
         channels = [] if several else [_channel(path, line) for line in below]
@@ -117,6 +123,19 @@ def _parse_header(path: Path) -> _Header:
     year = re.fullmatch(r"\d{1,2}/\d{1,2}/(\d{4})", fields[5]) if len(fields) > 5 else None
     age = float(about["age"]) if re.fullmatch(r"[0-9]{1,3}", about.get("age", "")) else None
     return _Header(rate, samples or None, tuple(channels), tuple(segments), age, about.get("sex", ""), int(year[1]) if year else None)
+
+
+def _without_others(path: Path, header: _Header) -> _Header:
+    """Mark the channels that are no voltage, such as blood pressure, pulse or breathing beside an ECG: they are not read."""
+    # They keep their place, as samples of all channels of a file take turns.
+    others = [lead_name(channel.name) not in ECG_NAMES and not is_voltage(channel.unit) for channel in header.channels]
+    channels = tuple(replace(channel, taken=not other) for channel, other in zip(header.channels, others, strict=True))
+    return replace(header, channels=channels) if any(others) else header
+
+
+def _check_any(path: Path, names: Sequence[str]) -> None:
+    if not names:
+        raise UserError(f"{path.name} holds no ECG: no channel has the name of a lead, and none is a voltage: export the ECG's channels")
 
 
 def _channel(path: Path, line: str) -> _Channel:
@@ -156,6 +175,13 @@ def _channel(path: Path, line: str) -> _Channel:
     )
 
 
+def _absent(path: Path, name: str) -> UserError:
+    """Return the error of a file that a header names, and that is not there; a name that is not the record's own may be a patient's."""
+    if not name.startswith(path.stem):
+        return UserError(f"{path.name} names a file that is not beside it: copy that, too")
+    return UserError(f"{path.with_name(name)} does not exist, but {path.name} names it: copy it too")
+
+
 def _beside(path: Path, name: str) -> Path:
     """Return the file that a header names; never one in another folder."""
     if Path(name).name != name or "\\" in name or "\0" in name or name in ("", ".", ".."):
@@ -168,30 +194,42 @@ def _beside(path: Path, name: str) -> Path:
 
 def _read_channels(path: Path, header: _Header) -> tuple[np.ndarray, list[str], float]:
     """Read one segment: ``(leads, T)`` mV, the names, Hz."""
+    _check_any(path, [channel.name for channel in header.channels if channel.taken])
     files: dict[str, list[int]] = {}
     for row, channel in enumerate(header.channels):
         files.setdefault(channel.file, []).append(row)
     rows: dict[int, np.ndarray] = {}
     for name, held in files.items():
+        channels = [header.channels[row] for row in held]
+        if not any(channel.taken for channel in channels):
+            continue
         data = _beside(path, name)
         if not data.is_file():
-            raise UserError(f"{data} does not exist, but {path.name} names it: copy it too")
-        channels = [header.channels[row] for row in held]
+            raise _absent(path, name)
         first = channels[0]
         if any((channel.form, channel.offset) != (first.form, first.offset) for channel in channels):
-            raise UserError(f"{path.name} stores {name} in two ways at once: copy or export it again")
-        read = _flac if first.form in _COMPRESSED else _unpacked
-        rows |= dict(zip(held, read(path, data, header.samples, channels), strict=True))
-    return _one_rate(header, [rows[row] for row in range(len(rows))])
+            raise UserError(f"{path.name} stores one file in two ways at once: copy or export it again")
+        read = _flac if first.form in _COMPRESSED else _even if _is_even(channels) else _uneven
+        signal = read(path, data, header.samples, channels)
+        taken = [row for row, channel in zip(held, channels, strict=True) if channel.taken]
+        if len(taken) == sum(channel.taken for channel in header.channels) and len({header.channels[row].per_frame for row in taken}) == 1:
+            return (
+                np.asarray(signal),
+                [header.channels[row].name for row in taken],
+                header.sampling_rate * header.channels[taken[0]].per_frame,
+            )
+        rows |= dict(zip(taken, signal, strict=True))
+    order = sorted(rows)
+    return _one_rate(header.sampling_rate, [header.channels[row] for row in order], [rows[row] for row in order])
 
 
-def _one_rate(header: _Header, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, list[str], float]:
+def _one_rate(frame_rate: float, channels: Sequence[_Channel], rows: Sequence[np.ndarray]) -> tuple[np.ndarray, list[str], float]:
     """Bring channels with several samples per frame together."""
-    names, per_frame = ([getattr(channel, field) for channel in header.channels] for field in ("name", "per_frame"))
+    names, per_frame = ([getattr(channel, field) for channel in channels] for field in ("name", "per_frame"))
     if len(set(per_frame)) == 1:
         length = min(len(row) for row in rows)  # Without a number of samples, files may end at different ones.
-        return np.stack([row[:length] for row in rows]), names, header.sampling_rate * per_frame[0]
-    ours = [row for row, name in enumerate(names) if lead_name(name) in LEADS] or list(range(len(rows)))
+        return np.stack([row[:length] for row in rows]), names, frame_rate * per_frame[0]
+    ours = [row for row, name in enumerate(names) if lead_name(name) in ECG_NAMES] or list(range(len(rows)))
     most = max(per_frame[row] for row in ours)
     taken = [row for row in range(len(rows)) if row in ours or per_frame[row] == most]
     frames = min(len(rows[row]) // per_frame[row] for row in taken)
@@ -201,29 +239,60 @@ def _one_rate(header: _Header, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, 
         rows[row][: len(grid)] if per_frame[row] == most else np.interp(grid, np.arange(len(rows[row])) / per_frame[row], rows[row])
         for row in taken
     ]
-    return np.stack(signal), [names[row] for row in taken], header.sampling_rate * most
+    return np.stack(signal), [names[row] for row in taken], frame_rate * most
 
 
-def _unpacked(path: Path, data: Path, frames: int | None, channels: Sequence[_Channel]) -> list[np.ndarray]:
-    """Read a file whose samples take a fixed number of bits: one array in mV for each channel."""
-    form, offset, width = channels[0].form, channels[0].offset, sum(channel.per_frame for channel in channels)
-    size = data.stat().st_size - offset
+def _is_even(channels: Sequence[_Channel]) -> bool:
+    """Tell whether samples stand in turns of one of each channel, as in nearly every 12-lead archive."""
+    return channels[0].form != "8" and all(channel.per_frame == 1 and not channel.skew for channel in channels)
+
+
+def _frames(path: Path, data: Path, frames: int | None, channels: Sequence[_Channel], most: int) -> int:
+    """Return how many frames to read of a file whose samples take a fixed number of bits."""
+    form, width = channels[0].form, sum(channel.per_frame for channel in channels)
+    size = data.stat().st_size - channels[0].offset
     here = (size * 3 // 4 if form in _THREES else size * 8 // _BITS[form]) // width
     frames = here if frames is None else frames
     if here < frames:
         raise UserError(f"{data.name} breaks off after {max(here, 0)} of {frames} samples: copy it again")
-    check_size(path, frames, width, LARGEST)
-    digital = _digital(data, form, offset, frames * width).reshape(frames, width)
+    check_size(path, frames, width, max(frames * width, 1), most=most)
+    return frames
+
+
+def _even(path: Path, data: Path, frames: int | None, channels: Sequence[_Channel]) -> np.ndarray:
+    """Read ``(leads, T)`` mV float32 of the channels that are taken, some frames at a time."""
+    form, width = channels[0].form, len(channels)
+    frames = _frames(path, data, frames, channels, MAX_SAMPLES)
+    taken = [row for row, channel in enumerate(channels) if channel.taken]
+    ours = [channels[row] for row in taken]
+    scales = np.array([millivolts(path, channel.unit) for channel in ours])
+    baselines, gains = np.array([channel.baseline for channel in ours]), np.array([channel.gain for channel in ours])
+    signal = np.empty((len(ours), frames), np.float32)
+    step = max(_AT_ONCE // width // 12 * 12, 12)  # Packed formats begin with a whole byte after every second or third sample.
+    for start in range(0, frames, step):
+        count = min(step, frames - start)
+        skipped = start * width
+        at = channels[0].offset + (skipped // 3 * 4 if form in _THREES else skipped * _BITS[form] // 8)
+        digital = _digital(data, form, at, count * width).reshape(count, width)
+        digital = digital if len(taken) == width else digital[:, taken]
+        part = (digital - baselines) / gains
+        part[digital == _MISSING.get(form)] = np.nan
+        signal[:, start : start + count] = (part if (scales == 1).all() else part * scales).T
+    return signal
+
+
+def _uneven(path: Path, data: Path, frames: int | None, channels: Sequence[_Channel]) -> list[np.ndarray]:
+    """Read one array in mV for each channel that is taken, whatever its rate, its skew, or the differences that it is stored in."""
+    form, width = channels[0].form, sum(channel.per_frame for channel in channels)
+    frames = _frames(path, data, frames, channels, _UNEVEN)
+    digital = _digital(data, form, channels[0].offset, frames * width).reshape(frames, width)
     missing = _MISSING.get(form)
-    if width == len(channels) and form != "8" and not any(channel.skew for channel in channels):  # Nearly every 12-lead archive.
-        scales = [millivolts(path, channel.unit) for channel in channels]
-        signal = (digital - np.array([channel.baseline for channel in channels])) / np.array([channel.gain for channel in channels])
-        signal[digital == missing] = np.nan
-        return list((signal if set(scales) == {1.0} else signal * scales).T)
     rows, column = [], 0
     for channel in channels:
         part = digital[:, column : column + channel.per_frame].ravel()
         column += channel.per_frame
+        if not channel.taken:
+            continue
         if form == "8":
             part = channel.initial + np.cumsum(part, dtype=np.int64)
         row = (part - channel.baseline) / channel.gain * millivolts(path, channel.unit)
@@ -264,7 +333,7 @@ def _flac(path: Path, data: Path, frames: int | None, channels: Sequence[_Channe
     """Read a compressed file with the wfdb library."""
     if frames is None:
         raise UserError(f"{path.name} does not say how many samples {data.name} holds: copy or export it again")
-    check_size(path, frames, sum(channel.per_frame for channel in channels), data.stat().st_size * _COMPRESSION)
+    check_size(path, frames, sum(channel.per_frame for channel in channels), data.stat().st_size * _COMPRESSION, most=_UNEVEN)
     import tempfile
 
     import wfdb  # Pulls in pandas and aiohttp: only for this form.
@@ -278,7 +347,8 @@ def _flac(path: Path, data: Path, frames: int | None, channels: Sequence[_Channe
             lines.append(f"r.dat {storage} {channel.gain!r}({int(channel.baseline)})/mV 0 0 {channel.initial} 0 0 x")
         (Path(folder) / "r.hea").write_text("\n".join(lines) + "\n")
         record = wfdb.rdrecord(f"{folder}/r", smooth_frames=False)
-    return [row * millivolts(path, channel.unit) for row, channel in zip(record.e_p_signal, channels, strict=True)]
+    pairs = zip(record.e_p_signal, channels, strict=True)
+    return [row * millivolts(path, channel.unit) for row, channel in pairs if channel.taken]
 
 
 # --- records of several segments -----------------------------------------------------------------------------------------------------
@@ -288,26 +358,28 @@ def _read_segments(path: Path, header: _Header) -> tuple[np.ndarray, list[str], 
     """Read the segments that a header lists, by the names of their channels; a pause between them is NaN."""
     headers, available = _segment_headers(path, header)
     total = sum(length for _, length in header.segments)
-    names = list(dict.fromkeys(channel.name for held in headers.values() for channel in held.channels))
+    names = list(dict.fromkeys(channel.name for held in headers.values() for channel in held.channels if channel.taken))
+    _check_any(path, names)
     check_size(path, total, len(names), available * _GAPS)
-    pieces, rates, at = [], set[float](), 0
+    # A segment may be listed any number of times, and is read as often.
+    read = sum((headers[name].samples or length) * len(headers[name].channels) for name, length in header.segments if name != "~")
+    check_size(path, read, 1, max(read, 1))
+    whole, rate, times, at = np.empty((0, 0), np.float32), 0.0, 0, 0
     for name, length in header.segments:
-        if name != "~" and length:
-            signal, held, rate = _read_channels(path.with_name(f"{name}.hea"), headers[name])
-            rates.add(rate)
-            pieces.append((at, length, signal, held))
+        if name != "~" and length and any(channel.taken for channel in headers[name].channels):
+            one = headers[name]
+            signal, held, own = _read_channels(path.with_name(f"{name}.hea"), replace(one, samples=one.samples or length))
+            if not times:
+                rate, times = own, int(own / header.sampling_rate) if header.sampling_rate > 0 else 0
+                check_size(path, total * times or total, len(names), available * _GAPS)
+                whole = np.full((len(names), total * times), np.nan, np.float32)
+            if own != rate or times < 1 or times * header.sampling_rate != rate:
+                raise UserError(f"{path.name}: its segments differ in their sampling rate: export it in one piece")
+            if signal.shape[1] < length * times:
+                raise UserError(f"{path.name}: a segment breaks off after {signal.shape[1]} of {length * times} samples: copy it again")
+            for row, lead in zip(signal, held, strict=True):
+                whole[names.index(lead), at * times : (at + length) * times] = row[: length * times]
         at += length
-    rate = min(rates, default=0.0)
-    times = int(rate / header.sampling_rate) if header.sampling_rate > 0 else 0
-    if len(rates) != 1 or times < 1 or times * header.sampling_rate != rate:
-        raise UserError(f"{path.name}: its segments differ in their sampling rate: export it in one piece")
-    check_size(path, total * times, len(names), available * _GAPS)
-    whole = np.full((len(names), total * times), np.nan, np.float32)
-    for begin, length, signal, held in pieces:
-        if signal.shape[1] < length * times:
-            raise UserError(f"{path.name}: a segment breaks off after {signal.shape[1]} of {length * times} samples: copy it again")
-        for row, name in zip(signal, held, strict=True):
-            whole[names.index(name), begin * times : (begin + length) * times] = row[: length * times]
     return whole, names, rate
 
 
@@ -322,9 +394,10 @@ def _segment_headers(path: Path, header: _Header) -> tuple[dict[str, _Header], i
             continue
         beside = _beside(path, f"{name}.hea")
         if not beside.is_file():
-            raise UserError(f"{beside} does not exist, but {path.name} names it: copy it too")
-        headers[name] = _parse_header(beside)
-        if headers[name].segments:
+            raise _absent(path, beside.name)
+        parsed = _parse_header(beside)
+        if parsed.segments:
             raise UserError(f"{path.name}: its segment {beside.name} has segments of its own: export it in one piece")
+        headers[name] = _without_others(beside, parsed)
         files |= {_beside(path, channel.file) for channel in headers[name].channels if channel.file != "~"}
     return headers, sum(file.stat().st_size for file in files if file.is_file())

@@ -1,16 +1,19 @@
 """XML of devices, read without entities that expand, network or code."""
 
+import base64
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ecgclip.errors import UserError
+from ecgclip.signals.formats.common import MAX_PARTS, MAX_XML_BYTES, check_bytes, too_many_parts
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_LARGEST = 1 << 26  # Bytes; ten seconds of twelve leads in the wordiest of these formats are half a MB.
-_MOST = 1 << 20  # Elements and attributes; those formats use some thousands.
 _DECLARED = re.compile(rb"^(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)")
 # What the parser of XML itself cannot decode, and Japanese devices write.
 _JAPANESE = dict.fromkeys(("shift_jis", "shift-jis", "sjis", "x-sjis", "windows-31j", "cp932", "ms932"), "cp932") | {
@@ -44,12 +47,11 @@ def parse_xml(path: Path) -> "Element":
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, fromstring
 
-    if path.stat().st_size > _LARGEST:
-        raise UserError(f"{path.name} is larger than {_LARGEST >> 20} MB, which no 12-lead ECG in XML is: export single ECGs")
+    check_bytes(path, MAX_XML_BYTES)
     data = path.read_bytes()
     # Millions of empty elements take gigabytes before anything can be said of them.
-    if data.count(b"<") + data.count(b"=") > _MOST:
-        raise UserError(f"{path.name} has more elements than an ECG in XML has: export single ECGs")
+    if data.count(b"<") + data.count(b"=") > 2 * MAX_PARTS:
+        raise too_many_parts(path)
     try:
         try:
             root: Any = fromstring(data, forbid_dtd=False, forbid_entities=True, forbid_external=True)
@@ -74,6 +76,31 @@ def text_of(root: "Element", path: str) -> str:
     """Return the text of the first element at a path, without blanks around, or an empty one."""
     found = root.find(path)
     return (found.text or "").strip() if found is not None else ""
+
+
+def numbers_of(text: str) -> np.ndarray:
+    """Return numbers that blanks part, ``(T,)`` float64, without a Python object for each of millions.
+
+    Raises:
+        ValueError: When something else stands between them.
+
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # What is no number ends the reading with no more than this.
+        try:
+            return np.fromstring(text, np.float64, sep=" ")
+        except DeprecationWarning:
+            raise ValueError from None
+
+
+def base64_of(text: str) -> bytes:
+    """Return what a text in base64, broken into lines or not, stands for.
+
+    Raises:
+        ValueError: When it is something else.
+
+    """
+    return base64.b64decode(re.sub(r"\s+", "", text), validate=True)
 
 
 def _decoded(data: bytes) -> str:

@@ -93,6 +93,18 @@ def test_the_longest_rhythm_is_taken_and_a_short_lead_lacks_samples(tmp_path: Pa
     assert np.isnan(record.signal[1, 700:]).all() and np.isfinite(record.signal[1, :700]).all()
 
 
+def test_twelve_leads_go_before_a_longer_strip_and_a_beat_that_says_it_is_a_rhythm(tmp_path: Path) -> None:
+    strip = sequence("II", np.tile(COUNTS[0], 6))
+    beat = "".join(sequence(name.upper(), row[:600]) for name, row in zip(ORDER, COUNTS, strict=True))
+    record = read_aecg(write(tmp_path, aecg(series(strip) + series(beat) + series(twelve()))), None)
+    assert record.signal.shape == (12, 1000)
+
+
+def test_sequences_beside_the_ecg_are_left_out(tmp_path: Path) -> None:
+    breathing = sequence("X", COUNTS[0], scale='<scale value="1" unit="Ohm"/>').replace("MDC_ECG_LEAD_X", "MDC_RESP")
+    assert read_aecg(write(tmp_path, aecg(series(twelve() + breathing))), None).lead_names == ORDER
+
+
 @pytest.mark.parametrize(
     ("encoding", "declared"),
     [("utf-16", "UTF-16"), ("utf-8-sig", "UTF-8"), ("utf-8", "utf-16"), ("cp932", "Shift_JIS"), ("euc-jp", "EUC-JP")],
@@ -121,7 +133,7 @@ def test_the_root_is_found_behind_comments_and_prefixes() -> None:
         (series(twelve(scale='<scale value="inf" unit="mV"/>')), "scale of its samples"),
         (series(twelve(scale='<scale value="x" unit="mV"/>')), "not numbers"),
         (series(sequence("II", COUNTS[0]) + sequence("II", COUNTS[1])), "more than once"),
-        (series(sequence("X", COUNTS[0])), "none of its 1 channels"),
+        (series(sequence("X", COUNTS[0])), "no channel has the name"),
         (series(twelve(scale='<scale value="2.5" unit="mV"/>')), "check the unit"),
     ],
 )

@@ -129,6 +129,39 @@ def test_the_rhythm_is_taken_and_never_the_median_beat(tmp_path: Path) -> None:
     assert read_dicom(write(tmp_path, beat, short, group()), None).signal.shape == (12, 1000)
 
 
+def test_the_group_of_twelve_leads_goes_before_a_longer_strip_and_a_beat_that_does_not_say_so(tmp_path: Path) -> None:
+    strip = group(np.tile(COUNTS[1:2], 6), codes=[MDC["II"]], meanings=("II",))
+    beat = group(np.tile(COUNTS, 2)[:, :1200], rate=1000)
+    record = read_dicom(write(tmp_path, beat, strip, group()), None)
+    assert (record.signal.shape, record.sampling_rate) == ((12, 1000), 500)
+    assert read_dicom(write(tmp_path, beat, strip), None).lead_names == ("II",)
+    # Of two with the same leads the longer one; eight leads that all follow from tell as much as twelve.
+    eight = [lead for lead in LEADS if lead in ("I", "II") or lead.startswith("V")]
+    longer = group(np.tile(COUNTS[:8], 2), codes=[MDC[lead] for lead in eight], meanings=tuple(eight))
+    assert read_dicom(write(tmp_path, group(), longer), None).signal.shape == (8, 2000)
+
+
+def test_channels_beside_the_ecg_are_left_out(tmp_path: Path) -> None:
+    one = group()
+    one.ChannelDefinitionSequence[5].ChannelSensitivityUnitsSequence = coded("mm[Hg]")
+    one.ChannelDefinitionSequence[5].ChannelSourceSequence = coded("2:143", "Arterial pressure")
+    record = read_dicom(write(tmp_path, one), None)
+    assert record.lead_names == tuple(lead for lead in LEADS if lead != "aVF")
+    np.testing.assert_allclose(record.signal, np.delete(COUNTS, 5, 0) * 0.0025, rtol=1e-6)
+
+
+def test_inverted_avr_is_turned_over(tmp_path: Path) -> None:
+    codes = ["2:65" if code == MDC["aVR"] else code for code in MDC.values()]
+    record = read_dicom(write(tmp_path, group(codes=codes)), None)
+    assert record.lead_names == LEADS
+    np.testing.assert_allclose(record.signal[3], -COUNTS[3] * 0.0025, rtol=1e-6)
+
+
+def test_the_key_of_a_patient_is_that_of_the_number_alone(tmp_path: Path) -> None:
+    keys = {read_dicom(write(tmp_path, group(), PatientID=number), "salt").patient for number in ("4711", "4711^^^Hospital", " 4711^5^M11")}
+    assert len(keys) == 1 and "" not in keys
+
+
 def test_padding_that_is_also_an_ordinary_sample_is_kept(tmp_path: Path) -> None:
     assert (COUNTS == 0).any()
     assert np.isfinite(read_dicom(write(tmp_path, group(padding=0)), None).signal).all()

@@ -62,6 +62,21 @@ def test_units_and_ranges(tmp_path):
     assert (record.age, record.sex, record.year, record.patient) == (64, "F", 2015, "")
 
 
+def test_channels_beside_the_ecg_are_left_out(tmp_path):
+    first, second = waves()
+    content = edf([lead("Resp", first, "degC"), lead("EKG II-", second), lead("SaO2", first, "%"), lead("V5R", first, "?")])
+    record = read(tmp_path, content)
+    assert record.lead_names == ("II",)
+    np.testing.assert_allclose(record.signal[0], second * 1e-4, atol=1e-6)
+
+
+def test_a_record_of_many_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("ecgclip.signals.formats.edf._AT_ONCE", 1200)
+    first, second = waves()
+    record = read(tmp_path, edf([lead("I", first), lead("Resp", first, "degC"), lead("II", second)]))
+    np.testing.assert_allclose(record.signal, np.stack([first, second]) * 1e-4, atol=1e-6)
+
+
 def test_a_range_may_be_turned_or_off_centre(tmp_path):
     first, second = waves()
     record = read(tmp_path, edf([lead("V1", first, "mV", (5, -5), (-1000, 1000)), lead("V2", second, "mV", (0, 10), (-1000, 1000))]))

@@ -98,6 +98,54 @@ def test_a_channel_has_its_own_resolution(tmp_path):
     np.testing.assert_allclose(record.signal[0], numbers[0] * 0.005, atol=1e-6)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_offset_is_added_to_the_samples(tmp_path, order):
+    numbers = waves()
+    own = channel(2, tag(0x0D, struct.pack(order + "h", -200)))
+    record = read(tmp_path, header(order, extra=tag(0x0D, struct.pack(order + "h", 100))) + own + frame(numbers, order))
+    np.testing.assert_allclose(record.signal, (numbers + np.array([[100], [100], [-200]])) * 0.005, atol=1e-6)
+    assert record.signal[0].mean() == pytest.approx(0.5, abs=1e-3)
+
+
+def kind_of(code):
+    return tag(0x08, struct.pack("<H", code))
+
+
+@pytest.mark.parametrize("code", [8, 9])
+@pytest.mark.parametrize("rhythm", [b"", kind_of(1), kind_of(4)])
+def test_mean_beats_are_never_taken(tmp_path, code, rhythm):
+    numbers = waves()
+    beat = kind_of(code) + frame(numbers * 2, "<")
+    # As a device writes them: the rhythm, then the beat, or the other way round.
+    record = read(tmp_path, header("<") + rhythm + frame(numbers, "<") + beat)
+    np.testing.assert_allclose(record.signal, numbers * 0.005, atol=1e-6)
+    if rhythm:
+        record = read(tmp_path, header("<") + beat + rhythm + frame(numbers, "<"))
+        np.testing.assert_allclose(record.signal, numbers * 0.005, atol=1e-6)
+    with pytest.raises(UserError, match="without a waveform"):
+        read(tmp_path, header("<") + beat)
+
+
+def test_more_leads_go_before_a_longer_strip(tmp_path):
+    strip = tag(0x05, b"\x01") + tag(0x06, struct.pack("<H", 3000)) + channel(0, tag(0x09, b"\x02\x00"))
+    long = np.concatenate([waves()] * 3, axis=1)[1:2]
+    record = read(tmp_path, header("<") + frame(waves(), "<") + strip + frame(long, "<"))
+    assert record.lead_names == ("I", "II", "aVR")
+
+
+def test_inverted_avr_is_turned_over(tmp_path):
+    record = read(tmp_path, header("<", codes=(1, 2, 65)) + frame(waves(), "<"))
+    assert record.lead_names == ("I", "II", "aVR")
+    np.testing.assert_allclose(record.signal[2], -waves()[2] * 0.005, atol=1e-6)
+
+
+def test_the_key_of_a_patient_is_that_of_the_number_alone(tmp_path):
+    plain = read(tmp_path, header("<") + frame(waves(), "<"), salt="salt").patient
+    for whole in (b"SECRET-77^^^Hospital", b"SECRET-77^5^M11^Hospital^MR", b"SECRET-77 "):
+        assert read(tmp_path, header("<") + tag(0x82, whole) + frame(waves(), "<"), salt="salt").patient == plain
+    assert read(tmp_path, header("<") + tag(0x82, b"^^^Hospital") + frame(waves(), "<"), salt="salt").patient == ""
+
+
 def test_frames_follow_each_other(tmp_path):
     numbers = waves()
     record = read(tmp_path, header("<", sequences=500) + frame(numbers[:, :500], "<") + frame(numbers[:, 500:], "<"))

@@ -57,6 +57,12 @@ def test_the_rhythm_is_read_and_never_the_median_beat(tmp_path: Path) -> None:
     assert not any(secret in repr(record) for secret in ("4711", "Yamada", "1930"))
 
 
+def test_twelve_leads_go_before_a_longer_strip_and_a_beat_that_does_not_say_so(tmp_path: Path) -> None:
+    beat = waveform("".join(lead(name, row[:900]) for name, row in zip(EIGHT, COUNTS, strict=True)))
+    strip = waveform(lead("II", np.tile(COUNTS[1], 6)))
+    assert read_muse(write(tmp_path, beat, strip, waveform(eight())), None).signal.shape == (8, 5000)
+
+
 def test_the_age_is_that_on_the_day_of_the_recording(tmp_path: Path) -> None:
     person = PERSON.replace("<PatientAge>93</PatientAge>", "").replace("1930", "1980")
     assert read_muse(write(tmp_path, waveform(eight()), person=person), None).age == 39

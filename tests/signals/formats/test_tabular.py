@@ -113,6 +113,56 @@ def test_rows_longer_than_the_header(tmp_path):
         read_tabular(path, None, 500)
 
 
+PREAMBLES = [
+    "",
+    "Patient: X\nRate,500 Hz\n\n",
+    "患者名,山田太郎\r\n記録,I\r\n",
+    "# comment\n# I, II\n",
+    "記録,I\n機器,II,V1\n",
+]
+
+
+@pytest.mark.parametrize("preamble", PREAMBLES)
+@pytest.mark.parametrize("units", ["", "uV,uV\n", "(µV),(µV)\n"])
+def test_lines_before_the_names_and_units_under_them(tmp_path, preamble, units):
+    factor = 1000 if units else 1
+    rows = "".join(f"{one * factor:.4f},{two * factor:.4f}\n" for one, two in zip(*waves().values(), strict=True))
+    path = tmp_path / "a.csv"
+    path.write_text(f"{preamble}Lead I,aVR\n{units}{rows}", encoding="utf-8")
+    record = read_tabular(path, None, 500)
+    assert is_tabular(path.read_bytes()[:4096])
+    assert record.lead_names == ("I", "aVR")
+    np.testing.assert_allclose(record.signal, list(waves().values()), atol=1e-4)
+
+
+def test_units_of_every_column_under_the_names(tmp_path):
+    rows = "".join(f"{at * 2},{value},{value * 1000:.1f},0\n" for at, value in enumerate(waves()["I"]))
+    path = tmp_path / "a.csv"
+    path.write_text(f"time,I,V1,Note\nms,mV,uV,\n{rows}")
+    record = read_tabular(path, None)
+    assert (record.lead_names, record.sampling_rate) == (("I", "V1"), 500)
+    np.testing.assert_allclose(record.signal[0], record.signal[1], atol=1e-3)
+
+
+def test_a_lead_that_is_there_twice(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("I,II,Lead I\n" + "".join(f"{value},0.1,{value}\n" for value in waves()["I"]))
+    with pytest.raises(UserError, match="I more than once"):
+        read_tabular(path, None, 500)
+
+
+def test_numbers_in_quotes(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('"I","aVR"\n' + "".join(f'"{one}","{two}"\n' for one, two in zip(*waves().values(), strict=True)))
+    np.testing.assert_allclose(read_tabular(path, None, 500).signal, list(waves().values()), atol=1e-6)
+
+
+def test_a_column_of_remarks_with_commas(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("I,aVR,Note\n" + "".join(f'{one},{two},"a, b, c, d"\n' for one, two in zip(*waves().values(), strict=True)))
+    np.testing.assert_allclose(read_tabular(path, None, 500).signal, list(waves().values()), atol=1e-6)
+
+
 def test_damaged_parquet(tmp_path):
     path = parquet(tmp_path, waves(), {"sampling_rate": "500"})
     path.write_bytes(path.read_bytes()[:-20])
