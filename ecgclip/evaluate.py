@@ -1,6 +1,7 @@
 """``ecgclip evaluate RUN``: every protocol on a trained run, on its own data or on others, into the run's folder."""
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ from ecgclip.callbacks import FewShotEvaluation, ZeroShotEvaluation
 from ecgclip.callbacks.vectors import Vectors
 from ecgclip.callbacks.zero_shot import BASELINE_SEED
 from ecgclip.errors import UserError
+from ecgclip.evaluation.agreement import agreement
 from ecgclip.evaluation.changes import DRIFTS, LEAD_SETS, keep_leads
 from ecgclip.evaluation.linear_probe import linear_probe, patient_share
+from ecgclip.evaluation.metrics import macro
 from ecgclip.evaluation.neighbours import knn_scores
 from ecgclip.evaluation.prompts import PROMPT_SETS, leaks, prompts_of
 from ecgclip.evaluation.ptbxl_groups import statement_sets
@@ -25,10 +28,12 @@ from ecgclip.evaluation.retrieval import retrieval_figures
 from ecgclip.evaluation.tasks import named_tasks, scored_classes, task_report
 from ecgclip.evaluation.zero_shot import label_sets, zero_shot_report, zero_shot_scores
 from ecgclip.experiment import ExperimentCLI, run_experiment
-from ecgclip.labels import POSITIVE
+from ecgclip.labels import POSITIVE, UNKNOWN
+from ecgclip.labels.second_reader import read_second
 from ecgclip.naming import unknown
 from ecgclip.run import CONFIG, add_metrics
-from ecgclip.scores import tasks_file, write_json
+from ecgclip.scores import read_evaluation, tasks_file, write_json
+from ecgclip.tables import write_table
 
 PROTOCOLS = {
     "zero_shot": "all labels by their Japanese prompts, with intervals, decisions, calibration, subgroups and baselines",
@@ -39,11 +44,13 @@ PROTOCOLS = {
     "retrieval": "findings by ECG and ECG by findings",
     "leads": "with 6, 3, 2 leads and 1 lead left",
     "drift": "at other sampling rates, shorter, noisier, with another gain",
+    "readers": "agreement of the labels with a second reader's, and of the model with both (needs --second_reader)",
 }
 SHARES = (1, 10, 100)  # Percent of the training patients.
 REPORTED = ("all", "n10", "ptbxl71", "seen", "unseen")  # Sets of labels that further protocols are reported on.
 TEXTS_AT_ONCE = 256
 BEST = "checkpoints/best.ckpt"
+READERS = "readers.csv"
 
 
 def evaluate_command(arguments: list[str]) -> None:
@@ -61,13 +68,21 @@ def evaluate_command(arguments: list[str]) -> None:
     )
     parser.add_argument("run", type=Path, help="folder of a finished run: runs/EXPERIMENT/TIME")
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="what to run (all that fit the data)")
+    parser.add_argument(
+        "--second_reader",
+        type=Path,
+        metavar="TABLE",
+        help="CSV with a row per record that was read again: id (as predictions.csv has it), labels (ids or Japanese names)",
+    )
     parser.add_argument("--split", choices=("val", "test"), help="what to judge on (test; val where there are no test records)")
     options, rest = parser.parse_known_args(arguments)
     for name in options.tasks or []:
         if name not in names:
             raise unknown("task", name, names)
     checkpoint = _checkpoint(options.run)
-    cli = partial(EvaluateCLI, tasks=options.tasks, split=options.split)
+    if "readers" in (options.tasks or []) and options.second_reader is None:
+        raise UserError("readers: what the second reader found is not given: add --second_reader TABLE.csv")
+    cli = partial(EvaluateCLI, tasks=options.tasks, split=options.split, second_reader=options.second_reader)
     run_experiment("validate", ["--config", str(options.run / CONFIG), *rest, "--ckpt_path", str(checkpoint)], cli)
 
 
@@ -92,12 +107,13 @@ class EvaluateCLI(ExperimentCLI):
     Args:
         tasks: Names of protocols and tasks; None for all that fit the data.
         split: ``val`` or ``test``; None for the one that the run is judged on.
+        second_reader: Table of what a second reader found, if any.
         args: Of the CLI.
         kwargs: Of the CLI.
     """
 
-    def __init__(self, *args: Any, tasks: Sequence[str] | None, split: str | None, **kwargs: Any) -> None:
-        self.tasks, self.split = tasks, split
+    def __init__(self, *args: Any, tasks: Sequence[str] | None, split: str | None, second_reader: Path | None, **kwargs: Any) -> None:
+        self.tasks, self.split, self.second_reader = tasks, split, second_reader
         super().__init__(*args, **kwargs)
 
     def validate(self, **kwargs: Any) -> None:
@@ -110,9 +126,9 @@ class EvaluateCLI(ExperimentCLI):
             raise UserError(f"there are no {split} records here: give the data that have them, or another --split")
         wanted = self.tasks or [*PROTOCOLS, *(task.name for task in named_tasks().values() if data.name in task.data)]
         self._run_callbacks(split, wanted)
-        judge = Judge(self.trainer, self.model, data, split, self.results)
+        judge = Judge(self.trainer, self.model, data, split, self.results, self.second_reader)
         for name in wanted:
-            if name not in ("zero_shot", "few_shot"):
+            if name not in ("zero_shot", "few_shot") and (name != "readers" or self.second_reader):
                 self._run_task(judge, name)
         self._print_results(split)
         if self.trainer.is_global_zero:
@@ -158,11 +174,13 @@ class Judge:
         data: The data module, set up.
         split: ``val`` or ``test``.
         folder: Of results.
+        second_reader: Table of what a second reader found, if any.
     """
 
-    def __init__(self, trainer: Any, model: Any, data: Any, split: str, folder: Path) -> None:
+    def __init__(self, trainer: Any, model: Any, data: Any, split: str, folder: Path, second_reader: Path | None = None) -> None:
         # Lightning puts a model back into the mode that it found, and texts are read between its loops: without dropout.
         self.trainer, self.model, self.data, self.split, self.folder = trainer, model.eval(), data, split, folder
+        self.second_reader = second_reader
         self.rows = data.rows[split]
         self.labels = self.states(self.rows)
         self.patients = data.store.manifest["patient"].to_numpy()
@@ -339,6 +357,31 @@ def _drift(judge: Judge) -> dict[str, float]:
     return figures
 
 
+def _readers(judge: Judge) -> dict[str, float]:
+    """Compare the labels of the data, a second reader, and the model at its thresholds, pair by pair."""
+    assert judge.second_reader is not None
+    second = read_second(judge.second_reader, judge.data.labels, judge.data.store.manifest["id"].iloc[judge.rows].tolist())
+    again = torch.tensor([row for row in second])
+    states = torch.from_numpy(np.stack(list(second.values())))
+    detail = read_evaluation(judge.folder, judge.split)
+    thresholds = torch.tensor([math.nan if row["threshold"] is None else row["threshold"] for row in detail["labels"]])
+    called = (zero_shot_scores(judge.vectors()[again], judge.classes()) >= thresholds).to(torch.int8)
+    called[:, torch.isnan(thresholds)] = UNKNOWN
+    first, patients = judge.labels[again], judge.patients[judge.rows[again.numpy()]]
+    pairs = {"labels_second": (first, states), "labels_model": (first, called), "second_model": (states, called)}
+    figures = {"readers/records": float(len(again))}
+    table = [{"id": label.id, "ja": label.ja, "en": label.en} for label in judge.data.labels]
+    for name, (one, other) in pairs.items():
+        found = agreement(one, other, patients)
+        figures[f"readers/{name}/kappa_macro"] = macro(found.kappa)
+        for row, *values in zip(table, *(column.tolist() for column in found), strict=True):
+            row |= {f"{name}_{column}": value for column, value in zip(found._fields, values, strict=True)}
+    if judge.trainer.is_global_zero:
+        write_table(judge.folder / READERS, table, list(table[0]))
+        judge.say(f"readers: kappa of every label, with its interval: {judge.folder / READERS}")
+    return figures
+
+
 PROTOCOL_FIGURES: dict[str, Callable[[Judge], dict[str, float]]] = {
     "prompts": _prompts,
     "linear_probe": _linear_probe,
@@ -346,6 +389,7 @@ PROTOCOL_FIGURES: dict[str, Callable[[Judge], dict[str, float]]] = {
     "retrieval": _retrieval,
     "leads": _leads,
     "drift": _drift,
+    "readers": _readers,
 }
 
 

@@ -71,6 +71,20 @@ def save_evaluation(run: Path, split: str, detail: Mapping[str, Any]) -> Path:
     return write_json(evaluation_file(run, split), detail)
 
 
+def read_evaluation(run: Path, split: str) -> dict[str, Any]:
+    """Read what :func:`save_evaluation` wrote.
+
+    Raises:
+        UserError: When it is not there or damaged.
+    """
+    path = evaluation_file(run, split)
+    try:
+        detail: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is missing or damaged: make it again with `ecgclip evaluate {run} --tasks zero_shot`") from error
+    return detail
+
+
 def evaluation_file(run: Path, split: str) -> Path:
     """Return where the evaluation of a split lies."""
     return run / f"evaluation_{split}.json"

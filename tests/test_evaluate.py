@@ -1,5 +1,6 @@
 """``ecgclip evaluate`` on a whole small run: every protocol, one table for any number of processes, and clear refusals."""
 
+import csv
 import json
 import shutil
 
@@ -65,6 +66,22 @@ def test_named_tasks_are_run_alone(copy):
     assert len(json.loads((copy / "tasks_val.json").read_text())["ptbxl_super"]["classes"]) == 5
 
 
+def test_a_second_reader_is_compared_with_the_labels_and_the_model(copy, capsys):
+    main(["predict", f"--ckpt_path={copy}/checkpoints/best.ckpt", QUIET])
+    with (copy / "predictions.csv").open() as file:
+        records = [row["id"] for row in csv.DictReader(file)]
+    second = copy / "second.csv"
+    second.write_text("id,labels\n" + "".join(f"{record},SR\n" for record in records[:30]))
+    main(["evaluate", str(copy), "--tasks", "readers", "--second_reader", str(second), QUIET])
+    figures = metrics(copy)
+    assert figures["test/readers/records"] == 30
+    assert {"test/readers/labels_second/kappa_macro", "test/readers/second_model/kappa_macro"} <= set(figures)
+    with (copy / "readers.csv").open(encoding="utf-8-sig") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert int(rows["AFIB"]["labels_second_n"]) == 30 and rows["AFIB"]["labels_second_kappa"] in ("0.0", "nan", "")
+    assert "second reader found is not given" in _refused(capsys, copy, "--tasks", "readers")
+
+
 def test_on_other_data_the_runs_own_figures_stay(copy, tmp_path):
     make_ptbxl(tmp_path / "ptbxl", records=60, folds=range(1, 11))
     before = metrics(copy)
@@ -98,7 +115,7 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(copy, tmp_path, capsys)
     assert "did you mean" in _refused(capsys, copy, "--tasks", "few_shots")
     fewer = tmp_path / "fewer.yaml"
     fewer.write_text("- {id: AFIB, ja: 心房細動}\n- {id: SR, ja: 洞調律}\n")
-    assert "catalogues" in _refused(capsys, copy, "--data.catalogue", fewer)
+    assert "catalogues" in _refused(capsys, copy, "--data.catalogue", fewer, "--data.withhold=null")
     (copy / "checkpoints" / "best.ckpt").write_bytes(b"damaged")
     assert "does not load" in _refused(capsys, copy)
     (copy / "checkpoints" / "best.ckpt").unlink()

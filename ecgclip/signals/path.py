@@ -203,7 +203,7 @@ def _rows(record: Record, cut: slice, used: slice, flags: list[str]) -> dict[str
     """Return the twelve leads by name as far as they are there or follow from others, without gaps."""
     rows = {name: record.signal[i, cut] for i, name in enumerate(record.lead_names) if name in LEADS}
     if not rows:
-        raise UserError(f"none of its {len(record.lead_names)} channels has the name of one of the twelve leads: name them I, II, ... V6")
+        raise UserError("no channel has the name of one of the twelve leads: name them I, II, ... V6")
     # An electrode that was off comes as a row of NaN: a missing lead.
     rows = {name: _bridged(name, row, used, record.sampling_rate, flags) for name, row in rows.items() if np.isfinite(row[used]).any()}
     if not rows:
