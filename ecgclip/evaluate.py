@@ -161,8 +161,8 @@ class EvaluateCLI(ExperimentCLI):
 
 def _headline(figures: dict[str, float]) -> str:
     """Return the first macro AUROC among figures, for the terminal."""
-    found = next((value for key, value in figures.items() if key.endswith("auroc_macro")), None)
-    return "" if found is None else f", macro AUROC {found:.3f}"
+    found = next(((key, value) for key, value in figures.items() if key.endswith("auroc_macro")), None)
+    return "" if found is None else f", {found[0]} {found[1]:.3f}"
 
 
 class Judge:

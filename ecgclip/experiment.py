@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal, NoReturn
 
 import torch
@@ -417,6 +418,8 @@ def _load_model(checkpoint: Path, labels: Catalogue) -> ECGCLIP:
     """Outside of a training the checkpoint decides what the model is, and the data must be labelled in its terms."""
     try:
         model = ECGCLIP.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(f"checkpoint {checkpoint} does not load (it is damaged): take another of its run") from error
     except (RuntimeError, KeyError, TypeError, EOFError, ValueError) as error:
         raise UserError(f"checkpoint {checkpoint} does not load ({str(error).splitlines()[0]}): take another of its run") from error
     model.check_catalogue(labels)

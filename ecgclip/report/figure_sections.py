@@ -273,11 +273,11 @@ def _leads(run: Run) -> list[tuple[Words, str]]:
 def _retrieval(run: Run) -> str:
     rows = []
     for way, words in RETRIEVAL.items():
-        names = ("r1", "r5", "r10", "median_rank", "chance1", "chance5", "chance10")
+        names = ("r1", "r5", "r10", "median_rank", "chance_r1", "chance_r5", "chance_r10")
         values = {name: run.figure(f"retrieval/{way}/{name}") for name in names}
         if values["r1"] is not None:
             cells = [
-                Cell(values[f"r{k}"], f"{number(values[f'r{k}'])} <small>({number(values[f'chance{k}'])})</small>") for k in (1, 5, 10)
+                Cell(values[f"r{k}"], f"{number(values[f'r{k}'])} <small>({number(values[f'chance_r{k}'])})</small>") for k in (1, 5, 10)
             ]
             rows.append([words, *cells, Cell(values["median_rank"], count(values["median_rank"]))])
     if not rows:
