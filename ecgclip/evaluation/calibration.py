@@ -126,7 +126,8 @@ def _logistic(scores: Tensor, target: Tensor, weight: Tensor) -> Calibration:
                 break
             length = torch.where(worse, length / 2, length)
         line = torch.where(worse, line, proposal)
-        loss, gradient, hessian = _derivatives(scores, mean, deviation, target, weight, line)
+        # A column that found no better place stays, so that its derivatives are not those of the proposal.
+        loss, gradient, hessian = _derivatives(scores, mean, deviation, target, weight, line) if bool(worse.any()) else new
         if bool(((length * step).abs() < 1e-13 * (1 + line.abs())).all()):
             break
     return Calibration(line[0] / deviation, line[1] - line[0] * mean / deviation)

@@ -27,7 +27,7 @@ def best_f1_thresholds(scores: Tensor, labels: Tensor) -> Tensor:
         f1 = 2 * tp.double() / (positives + tp + fp).clamp(min=1)
         best = f1.argmax(1, keepdim=True)  # The first of equals, so the last member of its group of ties.
         above, below = (score.gather(1, (best + i).clamp(max=score.shape[1] - 1)).double() for i in (0, 1))
-        thresholds[columns] = ((above + below) / 2).masked_fill(positives == 0, torch.nan).squeeze(1)
+        thresholds[columns] = _half_way(above, below).masked_fill(positives == 0, torch.nan).squeeze(1)
     return thresholds
 
 
@@ -59,6 +59,12 @@ def specificity_thresholds(scores: Tensor, labels: Tensor, specificity: float = 
         above = score.gather(1, last.clamp(min=0)).double()
         below = score.gather(1, (last + 1).clamp(max=score.shape[1] - 1)).double()
         beyond = torch.nextafter(score[:, :1], torch.full_like(score[:, :1], torch.inf)).double()
-        found = torch.where(last < 0, beyond, (above + below) / 2)
+        found = torch.where(last < 0, beyond, _half_way(above, below))
         thresholds[columns] = found.masked_fill(negatives == 0, torch.nan).squeeze(1)
     return thresholds
+
+
+def _half_way(above: Tensor, below: Tensor) -> Tensor:
+    """Threshold between two float64 scores that calls the upper one only; either is right where they are equal."""
+    middle = (above + below) / 2
+    return torch.where(middle > below, middle, above)  # Between neighbours in float64 it may round down to the lower one.

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ecgclip.errors import UserError
 from ecgclip.privacy import patient_key
+from ecgclip.signals.formats.common import OLDEST
 from ecgclip.signals.leads import LEADS
 from ecgclip.signals.record import Item, check_items
 
@@ -35,6 +36,8 @@ _COLUMNS = [
     "filename_lr",
     "filename_hr",
 ]
+_ABOUT = ["age", "sex", "device", "site"]  # For subgroups; a table without them is read too.
+SEXES = {0: "M", 1: "F"}
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             raise UserError(f"{root / name} has no column {lacking[0]}: {DOWNLOAD}")
     if unknown := sorted(set(table["strat_fold"]) - set(SPLIT_OF_FOLD)):
         raise UserError(f"{root / TABLE} has the fold {unknown[0]}: PTB-XL has folds 1 to 10, {DOWNLOAD}")
-    return table[_COLUMNS].astype({"strat_fold": int}), statements
+    return table.reindex(columns=[*_COLUMNS, *_ABOUT]).astype({"strat_fold": int}), statements
 
 
 def _find_files(root: Path, table: pd.DataFrame, *, prefer_low: bool) -> tuple[list[Path], np.ndarray]:
@@ -200,7 +203,20 @@ def _item(row: Any, codes: Mapping[str, float], diagnostic: set[str], path: Path
         modifiers={code: STAGES[stage] for code, stage in zip(infarcts, stages, strict=False) if stage in STAGES},
         flags=tuple(f"under50:{code}" for code, likelihood in codes.items() if code in diagnostic and 0 < likelihood < 50),
         path=path,
+        about=_about(row),
     )
+
+
+def _about(row: Any) -> dict[str, Any]:
+    """Return who and what was recorded, as far as the table says: ages above 89 stand in it as 300, sex as 0 for men and 1 for women."""
+    known: dict[str, Any] = {"age": min(float(row.age), OLDEST)} if row.age >= 0 else {}
+    if row.sex in SEXES:
+        known["sex"] = SEXES[row.sex]
+    if isinstance(row.device, str) and row.device.strip():
+        known["device"] = " ".join(row.device.split())
+    if row.site >= 0:
+        known["site"] = f"{int(row.site)}"
+    return known
 
 
 def _missing_folds(root: Path, here: list[int]) -> list[str]:

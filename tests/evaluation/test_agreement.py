@@ -46,3 +46,23 @@ def test_full_agreement_is_1_and_a_label_that_nobody_names_has_no_kappa():
     one[:, 2] = 0
     got = agreement(one, one, np.arange(400), replicates=20)
     assert got.kappa[:2].tolist() == [1.0, 1.0] and torch.isnan(got.kappa[2]) and torch.isnan(got.low[2])
+
+
+def test_the_interval_covers_the_kappa_of_all_patients():
+    one, other = readers(n=20_000)
+    truth = agreement(one, other, np.arange(20_000), replicates=1).kappa[:2]
+    covered = torch.zeros(2)
+    for i in range(100):
+        rows = slice(200 * i, 200 * (i + 1))
+        got = agreement(one[rows], other[rows], np.arange(200), replicates=200)
+        covered += (got.low[:2] <= truth) & (truth <= got.high[:2])
+    assert (covered >= 85).all()
+
+
+def test_a_label_that_no_two_have_decided_has_no_kappa():
+    one, other = readers()
+    one[:200, 1], other[200:, 1] = -1, -1
+    got = agreement(one, other, np.arange(400), replicates=20)
+    assert int(got.n[1]) == 0
+    for values in got[:4]:
+        assert torch.isnan(values).tolist() == [False, True, False]

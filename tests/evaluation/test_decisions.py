@@ -118,3 +118,25 @@ def test_a_set_averages_the_labels_that_have_a_positive():
     assert report["all/f1_micro"] == pytest.approx(f1_score((states[:, :3] == 1)[known], (applied.margin[:, :3] >= 0)[known]))
     strict = decide(applied.margin_at_specificity, states, torch.zeros(4))
     assert report["one/sensitivity_at_specificity90_macro"] == pytest.approx(float(strict.sensitivity[2]))
+
+
+def test_the_order_of_records_changes_no_fit():
+    scores, states = made()
+    order = torch.randperm(len(scores), generator=torch.Generator().manual_seed(1))
+    one, two = fit(scores, states), fit(scores[order], states[order])
+    assert torch.equal(one.thresholds, two.thresholds) and torch.equal(one.at_specificity, two.at_specificity)
+    torch.testing.assert_close([*one.temperature, *one.platt], [*two.temperature, *two.platt], rtol=1e-8, atol=1e-8)
+
+
+def test_one_patient_alone_cannot_be_judged():
+    scores, states = made(n=5)
+    for values in cross_fit(scores, states, ["a"] * 5):
+        assert torch.isnan(values).all()
+
+
+@pytest.mark.parametrize("judge", [fit, lambda s, y: cross_fit(s, y, np.arange(len(s)))])
+def test_scores_that_are_no_numbers_are_refused(judge):
+    scores, states = made()
+    scores[3, 1] = torch.nan
+    with pytest.raises(UserError, match="NaN or infinite"):
+        judge(scores, states)

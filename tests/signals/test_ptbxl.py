@@ -250,3 +250,22 @@ def test_on_the_real_one_the_axis_tells_what_cardiologists_said() -> None:
     assert (measured("ALAD") < -30).mean() > 0.8
     assert (measured("MID") < -30).mean() < 0.03
     assert (measured("RAD") > 90).mean() > 0.8
+
+
+def test_age_sex_and_device_are_kept_where_the_table_has_them(tmp_path: Path) -> None:
+    root = make_ptbxl(tmp_path, records=3)
+    (plain, *_) = read_ptbxl(root, 100).items
+    assert plain.about == {}
+    table = pd.read_csv(root / "ptbxl_database.csv")
+    table["age"], table["sex"], table["device"], table["site"] = (
+        [300.0, 56.0, np.nan],
+        [1, 0, 0],
+        ["CS-12   E", None, "AT-6"],
+        [2.0, np.nan, 0],
+    )
+    table.to_csv(root / "ptbxl_database.csv", index=False)
+    assert [item.about for item in read_ptbxl(root, 100).items] == [
+        {"age": 90.0, "sex": "F", "device": "CS-12 E", "site": "2"},
+        {"age": 56.0, "sex": "M"},
+        {"sex": "M", "device": "AT-6", "site": "0"},
+    ]
