@@ -14,7 +14,7 @@ from ecgclip.labels import NEGATIVE, POSITIVE
 AGES = (40.0, 60.0, 80.0)
 AGE_BANDS = ("<40", "40-59", "60-79", "80+")
 SMALLEST = 50  # Records of a group that is reported.
-MOST = 8  # Groups of a kind, the largest.
+MOST = 4  # Groups of a kind, the largest: the more groups, the fewer labels they have in common.
 
 
 def age_bands(ages: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ def subgroup_rows(
 
     Returns:
         ``by``, ``group``, ``records``, ``patients``, ``labels``, ``auroc_macro``, ``auroc_macro_low`` and ``auroc_macro_high``. A group
-        has 50 records or more; of a kind the eight largest are there, and none where only one is. Without a label in common the figures
+        has 50 records or more; of a kind the four largest are there, and none where only one is. Without a label in common the figures
         are NaN.
 
     Raises:
