@@ -263,8 +263,8 @@ def subgroups_section(run: Run) -> str:
         NO_HEAD,
     ]
     text = Words(
-        "同じ分け方の集団は同じラベルで平均しています（どの集団にも陽性・陰性が10例以上あるもの）。分け方が違えばラベルも違います。",
-        "Groups of one kind average the same labels, those with ten positives and negatives in each of them; groups of another kind other labels.",
+        "同じ分け方の集団は同じラベルで平均しています（どの集団にも陽性・陰性が10例以上あるもの）。",
+        "Groups of one kind average the same labels: those with ten positives and ten negatives in each of them.",
     )
     return section("subgroups", Words("年齢・性別・機種", "Subgroups"), text, table(columns, rows) if rows else "")
 

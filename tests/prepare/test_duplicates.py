@@ -94,3 +94,17 @@ def test_a_longer_export_of_the_same_recording_goes_whole_and_a_kill_changes_not
 
 def _interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_key_that_all_records_share_costs_no_more_than_what_is_looked_at() -> None:
+    twins, looked_at = Twins(), []
+    for number in range(5000):
+        twins.add(number, 5)
+    signal = np.random.default_rng(0).normal(size=(12, 1000))
+
+    def read(number: int) -> np.ndarray:
+        looked_at.append(number)
+        return signal[:, ::-1]
+
+    assert twins.find(5, signal, read) is None
+    assert looked_at == list(range(32))  # The first ones, in their order.
