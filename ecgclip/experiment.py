@@ -215,6 +215,9 @@ class ExperimentCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         settings = self.settings
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ZeroShotEvaluation) and self.other_data:
+                callback.fitted_in = self.run_folder
         if self.subcommand in EVALUATIONS:
             self.model = _load_model(Path(settings.ckpt_path), self.datamodule.labels)
             self._compare_signal_paths()

