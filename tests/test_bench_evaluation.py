@@ -19,7 +19,7 @@ def test_the_table_is_written_and_our_figures_are_those_of_scikit_learn(tmp_path
         assert part in text
     assert "5 replicates, extrapolated from 1 |" in text
     seconds = [float(value.replace(",", "")) for value in re.findall(r"\| ([\d.,e+-]+) s \|", text)]
-    assert len(seconds) == 7 and min(seconds) > 0
+    assert len(seconds) == 8 and min(seconds) > 0
     assert float(re.search(r"by at most (\S+)\.\n", text)[1]) < 1e-9
     assert "against scikit-learn" in capsys.readouterr().out
 

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from ecgclip.errors import CommandParser, UserError
 from ecgclip.evaluation.few_shot import METHODS, choose_support, few_shot
+from ecgclip.evaluation.full import Scored, full_evaluation
 from ecgclip.evaluation.intervals import zero_shot_intervals
 from ecgclip.evaluation.linear_probe import STRENGTHS, linear_probe
 from ecgclip.evaluation.metrics import auroc, average_precision
 from ecgclip.evaluation.neighbours import knn_scores
 from ecgclip.evaluation.retrieval import retrieval_figures
 from ecgclip.evaluation.zero_shot import label_sets, zero_shot_report, zero_shot_scores
-from ecgclip.labels import POSITIVE
+from ecgclip.labels import POSITIVE, Catalogue
 from ecgclip.report.benchmark import machine, write_section
 
 HEAD = "# Evaluation, measured\n"
@@ -30,6 +31,7 @@ POSITIVES = 2.0  # Of a record, on average.
 TAIL = 1.1  # The prevalence of a label falls with its place to this power.
 COMMONEST = 0.7  # Of the records, at most.
 SIGNAL = 0.12  # Of a label's direction in a vector, beside noise of length 1.
+SCALE = 14.0  # Of a cosine in the logits.
 PTBXL, FOLD = 17441, 2183  # Records of PTB-XL's folds 1-8, and of fold 9.
 SHARING = 20  # Records to a caption.
 
@@ -121,6 +123,9 @@ def _section(world: World, options: argparse.Namespace) -> str:
     once, each, drawn, apart = _with_sklearn(scores, world, options.seconds)
     whole = once.seconds + options.replicates * each
     rest = {
+        "zero-shot, and all else that a page shows: decisions, calibration, PTB-XL's classes, confusions, two subgroups": lambda: _full(
+            world, options.replicates
+        ),
         f"few-shot: {len(METHODS)} methods, k of 1 to 16, 5 draws, {options.records // 5:,} queries": lambda: _few_shot(world),
         f"linear probe: {_probe_size(world):,} records, {len(STRENGTHS)} strengths": lambda: _probe(world),
         f"20 nearest neighbours among {_probe_size(world):,} records": lambda: _neighbours(world),
@@ -184,6 +189,24 @@ def _zero_shot(scores: Tensor, world: World, replicates: int) -> None:
     )
     zero_shot_report(scores, world.labels, sets)
     zero_shot_intervals(scores, world.labels, world.patients, sets, replicates=replicates)
+
+
+def _full(world: World, replicates: int) -> None:
+    """Evaluate as the end of a training does, with a tenth as many validation records."""
+    catalogue, val = Catalogue.load("ja98"), make_world(len(world.ecg) // 10, seed=1)
+    scored, fitted_on = (
+        Scored(scores, SCALE * scores, one.labels, one.patients)
+        for one in (world, val)
+        for scores in (zero_shot_scores(one.ecg, one.classes),)
+    )
+    sets = label_sets(
+        world.labels,
+        catalogue.ids,
+        ptbxl71=[label.id for label in catalogue if "scp" in label.codes],
+        train_positives=(world.labels == POSITIVE).sum(0),
+    )
+    groups = {"sex": np.where(np.arange(len(world.ecg)) % 2, "F", "M")}
+    full_evaluation(scored, catalogue, sets, fitted_on=fitted_on, groups=groups, replicates=replicates)
 
 
 def _with_sklearn(scores: Tensor, world: World, seconds: float) -> tuple[Taken, float, int, float]:

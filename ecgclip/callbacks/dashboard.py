@@ -138,13 +138,13 @@ def _heat_map(similarity: Sequence[Sequence[float]], names: Sequence[str]) -> An
     return Image.open(data)
 
 
-def _examples(examples: Sequence[Mapping[str, Any]], names: Mapping[str, str], folder: Path) -> Any:
+def _examples(examples: Sequence[Mapping[str, Any]], names: Mapping[str, str], folder: Path) -> list[Any]:
+    """Return the pages with their labels as captions; pictures within a table would not lie in the folder of an offline run."""
     import wandb
 
-    columns: list[str | int] = ["kind", "ECG", "labels", *(f"best {place}" for place in range(1, 6))]
-    data: list[Any] = []
+    pages = []
     for example in examples:
-        best = [f"{names[name]} {score:+.2f}" for name, score in example["top"]]
+        best = ", ".join(f"{names[name]} {score:+.2f}" for name, score in example["top"])
         labels = "、".join(names[name] for name in example["labels"])
-        data.append([example["kind"], wandb.Image(str(folder / example["picture"])), labels, *best, *[""] * (5 - len(best))])
-    return wandb.Table(columns=columns, data=data)
+        pages.append(wandb.Image(str(folder / example["picture"]), caption=f"{example['kind']}: {labels} | {best}"))
+    return pages
