@@ -1,7 +1,6 @@
 """What all data sets share: from a store on disk to batches of ECGs and tokenised Japanese on the device."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_modules.captions import Captions
 from data_modules.sampling import Batches, Draw
 from ecgclip.errors import UserError
+from ecgclip.evaluation.changes import Change
 from ecgclip.evaluation.few_shot import SupportPlan, choose_support
 from ecgclip.labels import POSITIVE, UNKNOWN, Catalogue
 from ecgclip.paths import cache_dir
@@ -42,7 +42,6 @@ PTBXL_UNSEEN = (
     "PAC",
 )
 MICROVOLT = 1e-3  # mV; the unit of a store
-Change = Callable[[dict[str, Any]], dict[str, Any]]  # Of a batch on the device, its ECGs in mV.
 CACHED = "cache:"  # Before the name of a store in the cache, where a run's configuration names its data.
 
 
@@ -229,6 +228,11 @@ class ECGDataModule(LightningDataModule, ABC):
     def train_counts(self) -> np.ndarray:
         """``(L,)`` positives per label in the training split, withheld labels counted as the data has them."""
         return np.asarray((self.states[self.rows["train"]] == POSITIVE).sum(0))
+
+    @property
+    def prior(self) -> np.ndarray:
+        """``(L,)`` float64 share of the training records with each label; half a record for a label without one."""
+        return np.maximum(self.train_counts, 0.5) / max(1, len(self.rows["train"]))
 
     def support_plan(self, k_max: int, seeds: int) -> SupportPlan | None:
         """Choose the few-shot support records out of the training patients; the second evaluation loader then serves them.

@@ -1,6 +1,7 @@
 """``ecgclip evaluate RUN``: every protocol on a trained run, on its own data or on others, into the run's folder."""
 
 import argparse
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,18 +16,18 @@ from torch import Tensor, nn
 
 from ecgclip.callbacks import FewShotEvaluation, ZeroShotEvaluation
 from ecgclip.callbacks.vectors import Vectors
-from ecgclip.callbacks.zero_shot import BASELINE_SEED
+from ecgclip.callbacks.zero_shot import BASELINE_SEED, sets_of
 from ecgclip.errors import UserError
 from ecgclip.evaluation.agreement import agreement
 from ecgclip.evaluation.changes import DRIFTS, LEAD_SETS, keep_leads
+from ecgclip.evaluation.full import plain
 from ecgclip.evaluation.linear_probe import linear_probe, patient_share
 from ecgclip.evaluation.metrics import macro
 from ecgclip.evaluation.neighbours import knn_scores
 from ecgclip.evaluation.prompts import PROMPT_SETS, leaks, prompts_of
-from ecgclip.evaluation.ptbxl_groups import statement_sets
 from ecgclip.evaluation.retrieval import retrieval_figures
 from ecgclip.evaluation.tasks import named_tasks, scored_classes, task_report
-from ecgclip.evaluation.zero_shot import label_sets, zero_shot_report, zero_shot_scores
+from ecgclip.evaluation.zero_shot import zero_shot_report, zero_shot_scores
 from ecgclip.experiment import ExperimentCLI, run_experiment
 from ecgclip.labels import POSITIVE, UNKNOWN
 from ecgclip.labels.second_reader import read_second
@@ -184,14 +185,7 @@ class Judge:
         self.rows = data.rows[split]
         self.labels = self.states(self.rows)
         self.patients = data.store.manifest["patient"].to_numpy()
-        sets = label_sets(
-            self.labels,
-            data.labels.ids,
-            ptbxl71=[label.id for label in data.labels if "scp" in label.codes],
-            withheld=data.withheld,
-            others=statement_sets(data.labels.ids),
-        )
-        self.sets = {name: members for name, members in sets.items() if name in REPORTED}
+        self.sets = {name: members for name, members in sets_of(data, self.labels).items() if name in REPORTED}
         self._read: dict[str, Tensor] = {}
 
     def say(self, line: str) -> None:
@@ -247,9 +241,9 @@ class Judge:
 
     def logits(self) -> Tensor:
         """Return what the loss makes of the cosines."""
-        prior = torch.from_numpy(self.data.train_counts).clamp(min=0.5) / max(1, len(self.data.rows["train"]))
-        scores = zero_shot_scores(self.vectors(), self.classes())
-        return self.model.logits(scores.to(self.model.device), prior.to(self.model.device)).cpu()
+        device = self.model.device
+        scores = zero_shot_scores(self.vectors(), self.classes()).to(device)
+        return self.model.logits(scores, torch.from_numpy(self.data.prior).to(device)).cpu()
 
     def named_task(self, name: str) -> dict[str, float]:
         """Run a task of another paper, and keep its table.
@@ -395,9 +389,5 @@ PROTOCOL_FIGURES: dict[str, Callable[[Judge], dict[str, float]]] = {
 
 def _keep_task(path: Path, name: str, table: dict[str, Any]) -> None:
     """Put the table of a task beside those that are there."""
-    import json
-
-    from ecgclip.evaluation.full import plain
-
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     write_json(path, known | {name: plain(table)})

@@ -14,6 +14,8 @@ import numpy as np
 
 from ecgclip.errors import UserError
 
+FORMAT = 1  # Of ``evaluation_<split>.json``.
+
 
 @dataclass(frozen=True)
 class SavedScores:
@@ -68,7 +70,7 @@ def scores_file(run: Path, split: str) -> Path:
 
 def save_evaluation(run: Path, split: str, detail: Mapping[str, Any]) -> Path:
     """Write ``evaluation_<split>.json``, what a page shows beside the flat figures; plain values, None for what does not exist."""
-    return write_json(evaluation_file(run, split), detail)
+    return write_json(evaluation_file(run, split), {"format": FORMAT, **detail})
 
 
 def read_evaluation(run: Path, split: str) -> dict[str, Any]:

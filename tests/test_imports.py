@@ -12,7 +12,7 @@ from ecgclip.cli import COMMANDS
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # From the ground up. A floor may use only what stands below it.
     {"ecgclip", "errors"},
-    {"naming", "paths", "privacy", "run", "scores", "tables"},
+    {"drawing", "naming", "paths", "privacy", "run", "scores", "tables"},
     {"labels", "losses", "signals", "towers"},
     {"evaluation", "model", "simulation", "store"},
     {"prepare"},  # Below the data modules: the first run on an archive makes its store.

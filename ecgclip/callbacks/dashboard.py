@@ -1,12 +1,13 @@
 """What a run shows on W&B: a few curves out of many figures, and tables, charts and ECGs of its evaluations, in offline runs too."""
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning.pytorch.loggers import WandbLogger
+
+from ecgclip.callbacks.examples import PICTURES
+from ecgclip.drawing import plot_similarity
 
 # A training logs hundreds of figures, and W&B makes a panel of each. Those of a whole family are hidden, and come back by name.
 FAMILIES = ("val/zero_shot/*", "val/random_tower/*", "val/prevalence/*", "val/few_shot/*", "val/calibration/*")
@@ -61,7 +62,7 @@ def show_evaluation(logger: WandbLogger, split: str, detail: Mapping[str, Any], 
             "y",
             title="ECG vectors, two principal components",
         ),
-        "text similarity": wandb.Image(_heat_map(detail["similarity"], [row["ja"] for row in rows])),
+        "text similarity": wandb.Image(str(_similarity(detail, folder))),
     }
     if detail["confusion"]:
         shown["confusion"] = _table(
@@ -115,27 +116,9 @@ def _reliability(curves: Mapping[str, Mapping[str, Sequence[float | None]]]) -> 
     return wandb.plot.line_series(xs=xs, ys=ys, keys=["perfect", *curves], title="Reliability", xname="predicted probability")
 
 
-def _heat_map(similarity: Sequence[Sequence[float]], names: Sequence[str]) -> Any:
+def _similarity(detail: Mapping[str, Any], folder: Path) -> Path:
     """Draw the cosines between labels; a picture, because a table of ten thousand numbers says nothing."""
-    from importlib.util import find_spec
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.font_manager import FontProperties
-    from PIL import Image
-
-    fonts = find_spec("matplotlib_fontja").submodule_search_locations[0]  # type: ignore[union-attr, index]
-    font = FontProperties(fname=str(Path(fonts) / "fonts" / "ipaexg.ttf"), size=5)
-    figure = Figure(figsize=(12, 12), dpi=100)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.16, 0.02, 0.82, 0.82))
-    axes.imshow(np.array(similarity), cmap="RdBu_r", vmin=-1, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontproperties=font)
-    axes.set_yticks(range(len(names)), names, fontproperties=font)
-    axes.xaxis.tick_top()
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    return Image.open(data)
+    return plot_similarity({"": detail["similarity"]}, [row["ja"] for row in detail["labels"]], folder / PICTURES / "text_similarity.png")
 
 
 def _examples(examples: Sequence[Mapping[str, Any]], names: Mapping[str, str], folder: Path) -> list[Any]:

@@ -97,21 +97,13 @@ class ZeroShotEvaluation(Callback):
             classes = model.label_vectors()
         scores = zero_shot_scores(vectors, classes)
         labels = torch.from_numpy(data.states[records.cpu()]).to(scores.device)
-        sets = label_sets(
-            labels,
-            data.labels.ids,
-            ptbxl71=[label.id for label in data.labels if "scp" in label.codes],
-            visible=[label.id for label in data.labels if label.visible],
-            withheld=data.withheld,
-            train_positives=torch.from_numpy(data.train_counts),
-            others=statement_sets(data.labels.ids),
-        )
+        sets = sets_of(data, labels)
         figures = {f"{split}/zero_shot/{name}": value for name, value in zero_shot_report(scores, labels, sets).items()}
         if trainer.state.fn == TrainerFn.FITTING:
             model.log_dict(figures)
             model.log("val/auroc", figures["val/zero_shot/all/auroc_macro"], prog_bar=True, logger=False)
             return
-        prior = torch.from_numpy(data.train_counts).to(scores.device).clamp(min=0.5) / max(1, len(data.rows["train"]))
+        prior = torch.from_numpy(data.prior).to(scores.device)
         patients = data.store.manifest["patient"].to_numpy()[records.cpu()]
         scored = Scored(scores, model.logits(scores, prior), labels, patients)
         figures |= self._baselines(data, split, labels, sets, classes)
@@ -204,6 +196,24 @@ def _to_keep(data: Any, records: Tensor, scores: Tensor, labels: Tensor) -> Save
         records=manifest["id"].to_numpy()[rows].astype(str),
         patients=patients.astype(np.int32),
         ids=np.array(data.labels.ids),
+    )
+
+
+def sets_of(data: Any, labels: Tensor) -> dict[str, Tensor]:
+    """Return the sets of labels that records of a data module are reported on.
+
+    Args:
+        data: The data module, set up.
+        labels: ``(N, L)`` int8 states of the records.
+    """
+    return label_sets(
+        labels,
+        data.labels.ids,
+        ptbxl71=[label.id for label in data.labels if "scp" in label.codes],
+        visible=[label.id for label in data.labels if label.visible],
+        withheld=data.withheld,
+        train_positives=torch.from_numpy(data.train_counts),
+        others=statement_sets(data.labels.ids),
     )
 
 

@@ -21,7 +21,6 @@ from ecgclip.evaluation.subgroups import subgroup_rows
 from ecgclip.evaluation.zero_shot import RARE, per_label_table, zero_shot_report
 from ecgclip.labels import NEGATIVE, POSITIVE, Catalogue
 
-FORMAT = 1  # Of what :attr:`FullEvaluation.detail` holds.
 MAPPED = 2000  # Records on the map.
 CONFUSED = 60  # Pairs of labels that are listed.
 CURVE = ("low", "high", "confidence", "observed", "count")  # Of a reliability curve, bin by bin.
@@ -103,7 +102,6 @@ def full_evaluation(
     calibration = Calibration(fitted.platt.scale * slope, fitted.platt.scale * intercept + fitted.platt.offset)
     rows = _rows(catalogue, scored, intervals, applied, thresholds, calibration, train_positives)
     detail = {
-        "format": FORMAT,
         "records": len(scores),
         "patients": len(np.unique(np.asarray(patients))),
         "fitted_on": "val" if fitted_on is not None else "val, each half of the patients by what was fitted on the other",

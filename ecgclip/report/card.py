@@ -2,15 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ecgclip.errors import CommandParser
 from ecgclip.report.page import DASH, count, interval, is_number, number
 from ecgclip.report.run_folder import Run
-from ecgclip.report.run_page import environment, write_text
+from ecgclip.report.run_page import environment, given_run, write_text
 from ecgclip.report.terms import (
     CALIBRATION_FIGURES,
     CALIBRATIONS,
@@ -41,13 +39,8 @@ def card_command(arguments: Sequence[str]) -> None:
     Raises:
         UserError: When the folder is no finished run, or the card cannot be written.
     """
-    parser = CommandParser("card", "Write a model card in the form of Hugging Face, out of the files of a run.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, runs/<experiment>/<time>")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"where to (RUN/{CARD})")
-    parser.add_argument("--split", choices=("test", "val"), help="which figures (the test where it was evaluated)")
-    options = parser.parse_args(arguments)
-    run = Run.open(options.run, options.split)
-    path = write_text(options.out or options.run / CARD, model_card(run))
+    run, out = given_run(arguments, "card", "Write a model card in the form of Hugging Face, out of the files of a run.", CARD)
+    path = write_text(out, model_card(run))
     print(f"{path}  (say under which licence you release the weights: it is left open)")
 
 

@@ -12,6 +12,7 @@ from ecgclip.report.terms import (
     CALIBRATIONS,
     COMPARED,
     DECIDING,
+    DRIFTS,
     FEW_SHOT,
     FIGURES,
     PROMPTS,
@@ -244,7 +245,7 @@ def ways_section(run: Run) -> str:
         _part(
             run,
             Words("信号を変えたとき", "Changed signals"),
-            [(called({}, name), f"drift/{name}/all") for name in run.below("drift")],
+            [(called(DRIFTS, name), f"drift/{name}/all") for name in run.below("drift")],
             Words("変化", "Change"),
         ),
         _retrieval(run),

@@ -17,9 +17,8 @@ from ecgclip.errors import UserError
 from ecgclip.labels import Catalogue
 from ecgclip.report.page import is_number
 from ecgclip.run import CONFIG, METRICS
-from ecgclip.scores import evaluation_file, tasks_file
+from ecgclip.scores import FORMAT, evaluation_file, tasks_file
 
-FORMAT = 1  # Of the evaluation file that this version reads.
 SPLITS = ("test", "val")
 PACKAGES = ("torch", "lightning", "transformers", "numpy", "scipy", "neurokit2", "wfdb")
 HIDDEN = ("root", "files", "salt", "path", "folder", "store")  # Options of a data module that say where somebody's data lies.
@@ -197,7 +196,7 @@ class Run:
         return [
             f"ecgclip fit --config {root}/{CONFIG}{own_data}",
             f"ecgclip validate --ckpt_path {checkpoint}{other}",
-            f"ecgclip test --ckpt_path {checkpoint}{other}",
+            *([f"ecgclip test --ckpt_path {checkpoint}{other}"] if self.split == "test" else []),
             f"ecgclip evaluate {self.place}",
             f"ecgclip report {self.place}",
         ]

@@ -16,6 +16,7 @@ from ecgclip.report.figure_sections import (
 )
 from ecgclip.report.label_sections import confusion_section, examples_section, labels_section, subgroups_section, texts_section
 from ecgclip.report.page import Cell, Column, Words, both, commands, count, heading, page, pairs, section, table
+from ecgclip.report.run_folder import SPLITS as RUN_SPLITS
 from ecgclip.report.run_folder import Run
 from ecgclip.report.terms import RESEARCH, SPLITS, STRICTLY
 
@@ -43,14 +44,32 @@ def report_command(arguments: Sequence[str]) -> None:
     Raises:
         UserError: When the folder is no finished run, or the page cannot be written.
     """
-    parser = CommandParser("report", "Write a run as one HTML page that needs nothing else: no network, no other file.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, runs/<experiment>/<time>; or of its results on other data")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"where to (RUN/{REPORT})")
-    parser.add_argument("--split", choices=("test", "val"), help="which figures (the test where it was evaluated)")
-    options = parser.parse_args(arguments)
-    run = Run.open(options.run, options.split)
-    path = write_text(options.out or options.run / REPORT, run_page(run))
+    run, out = given_run(arguments, "report", "Write a run as one HTML page that needs nothing else: no network, no other file.", REPORT)
+    path = write_text(out, run_page(run))
     print(f"{path}  ({path.stat().st_size / 1e6:.1f} MB, {run.name}, {run.split})")
+
+
+def given_run(arguments: Sequence[str], command: str, what: str, name: str) -> tuple[Run, Path]:
+    """Read the command line of what is written about one run: ``RUN [--out FILE] [--split SPLIT]``.
+
+    Args:
+        arguments: What follows the command.
+        command: Its name.
+        what: What it does, for its help.
+        name: Of the file, in the folder of the run where no other is given.
+
+    Returns:
+        The run, and where to write.
+
+    Raises:
+        UserError: When the folder is no finished run.
+    """
+    parser = CommandParser(command, what)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, runs/<experiment>/<time>; or of its results on other data")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=f"where to (RUN/{name})")
+    parser.add_argument("--split", choices=RUN_SPLITS, help="which figures (the test where it was evaluated)")
+    options = parser.parse_args(arguments)
+    return Run.open(options.run, options.split), options.out or options.run / name
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -72,8 +91,9 @@ def write_text(path: Path, text: str) -> Path:
 def run_page(run: Run) -> str:
     """Return the page of a run."""
     alone = {run.name: run}
+    summary = headline(run)
     sections = [
-        ("headline", Words("概要", "Summary"), headline(run) and f'<div id="headline">{headline(run)}</div>'),
+        ("headline", Words("概要", "Summary"), summary and f'<div id="headline">{summary}</div>'),
         ("baselines", Words("基準", "Baselines"), baselines_section(run)),
         ("sets", Words("集合", "Sets"), sets_section(run)),
         ("few-shot", Words("少数例", "Few-shot"), few_shot_section(alone)),

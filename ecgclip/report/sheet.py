@@ -1,7 +1,6 @@
 """Twelve ECGs on one sheet, for a quick look: ten seconds of II, and V1 and V5 at full speed."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
@@ -9,6 +8,7 @@ from unicodedata import east_asian_width
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgclip.drawing import japanese_font
 from ecgclip.labels import Label
 from ecgclip.signals.leads import LEADS
 
@@ -43,11 +43,8 @@ def plot_sheet(signals: NDArray[np.float32], sampling_rate: float, labels: Seque
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.font_manager import FontProperties
 
-    # Importing matplotlib_fontja would change the font of every figure of the process: only its file is wanted.
-    folder = find_spec("matplotlib_fontja").submodule_search_locations[0]  # type: ignore[union-attr, index]
-    font = FontProperties(fname=str(Path(folder) / "fonts" / "ipaexg.ttf"))
+    font = japanese_font()
     width = 2 * _MARGIN + COLUMNS * _PANEL[0] + (COLUMNS - 1) * _GAP
     rows = -(-len(labels) // COLUMNS)
     height = 2 * _MARGIN + rows * (_PANEL[1] + _NAME) + (rows - 1) * _GAP

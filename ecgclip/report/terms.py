@@ -104,6 +104,14 @@ CALIBRATION_FIGURES: Mapping[str, Words] = {
     "ece_pooled": Words("ECE（一括）", "ECE (pooled)"),
     "brier": Words("Brier", "Brier"),
 }
+DRIFTS: Mapping[str, Words] = {
+    "rate50": Words("50 Hz", "At 50 Hz"),
+    "rate250": Words("250 Hz", "At 250 Hz"),
+    "seconds5": Words("最初の5秒のみ", "The first 5 s"),
+    "noise": Words("雑音 0.1 mVまで", "Noise of up to 0.1 mV"),
+    "wander": Words("基線動揺 0.5 mVまで", "Wander of up to 0.5 mV"),
+    "gain": Words("感度のずれ 10 %まで", "Gain off by up to 10 %"),
+}
 RETRIEVAL: Mapping[str, Words] = {
     "ecg_to_text": Words("心電図 → 文", "ECG to text"),
     "text_to_ecg": Words("文 → 心電図", "Text to ECG"),

@@ -1,7 +1,6 @@
 """How far apart the labels of a catalogue lie for a text tower, before anything is trained."""
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ecgclip.drawing import plot_similarity
 from ecgclip.evaluation.texts import TextSpread, text_spread
 from ecgclip.labels import Catalogue
 from ecgclip.model import build
@@ -16,8 +16,6 @@ from ecgclip.towers import TEXT_TOWERS, FrozenTextTower, class_vectors
 from ecgclip.towers.frozen import CENTRES
 from ecgclip.towers.text_table import open_text_input, text_input
 from ecgclip.towers.tokenizer import tokenize_texts
-
-MM_PER_LABEL = 2.6  # Of the map: a name is still legible.
 
 
 @torch.inference_mode()
@@ -75,29 +73,8 @@ def plot_texts(vectors: Mapping[str, Tensor], catalogue: Catalogue, path: Path) 
     Returns:
         ``path``.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.font_manager import FontProperties
-
-    # Importing matplotlib_fontja would change the font of every figure of the process: only its file is wanted.
-    folder = find_spec("matplotlib_fontja").submodule_search_locations[0]  # type: ignore[union-attr, index]
-    font = FontProperties(fname=str(Path(folder) / "fonts" / "ipaexg.ttf"), size=5)
-    side = max(60.0, MM_PER_LABEL * len(catalogue)) / 25.4
-    figure = Figure(figsize=(side * len(vectors) + 2.5, side + 2.5), dpi=110, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    names = [label.ja for label in catalogue]
-    panels = figure.subplots(1, len(vectors), squeeze=False)[0]
-    for number, (axes, (name, rows)) in enumerate(zip(panels, vectors.items(), strict=True)):
-        unit = F.normalize(rows.float(), dim=1)
-        picture = axes.imshow((unit @ unit.T).numpy(), vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest")
-        axes.set_title(name, fontproperties=font, size=12)
-        axes.set_xticks(range(len(names)), names, rotation=90, fontproperties=font)
-        axes.set_yticks(range(len(names)), names if number == 0 else [], fontproperties=font)
-        axes.tick_params(length=0)
-    figure.colorbar(picture, ax=panels, shrink=0.5, label="cosine")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return path
+    units = {name: F.normalize(rows.float(), dim=1) for name, rows in vectors.items()}
+    return plot_similarity({name: (unit @ unit.T).numpy() for name, unit in units.items()}, [label.ja for label in catalogue], path)
 
 
 def report_texts(catalogue: Catalogue, text_tower: str, text_tower_args: Mapping[str, Any] | None, path: Path) -> str:

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ecgclip.drawing import japanese_font
 from ecgclip.errors import UserError
 from ecgclip.signals.leads import LEADS
 
@@ -187,11 +187,7 @@ class _Page:
     """A sheet of ECG paper; all lengths in mm from its lower left corner."""
 
     def __init__(self, axes: "Axes", bottom: float) -> None:
-        from matplotlib.font_manager import FontProperties
-
-        # Importing matplotlib_fontja would change the font of every figure of the process: only its file is wanted.
-        folder = find_spec("matplotlib_fontja").submodule_search_locations[0]  # type: ignore[union-attr, index]
-        self.font = FontProperties(fname=str(Path(folder) / "fonts" / "ipaexg.ttf"))
+        self.font = japanese_font()
         self.axes, self.bottom = axes, bottom
 
     def text(self, x: float, y: float, text: str, size: float, **style: Any) -> Any:

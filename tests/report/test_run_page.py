@@ -203,3 +203,12 @@ def test_an_evaluation_that_is_missing_is_said_with_the_command(own: Path) -> No
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no folder: give that of a run"):
         report_command([str(tmp_path / "nowhere")])
+
+
+def test_every_prompt_set_and_every_drift_has_a_name_on_the_page() -> None:
+    from ecgclip.evaluation.changes import DRIFTS as CHANGES
+    from ecgclip.evaluation.prompts import PROMPT_SETS
+    from ecgclip.report.terms import DRIFTS, PROMPTS
+
+    assert set(DRIFTS) == set(CHANGES)
+    assert set(PROMPTS) == set(PROMPT_SETS) - {"catalogue"}  # The catalogue's own prompts are the model itself.
